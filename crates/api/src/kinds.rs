@@ -1,0 +1,117 @@
+//! The catalogue of built-in kinds. A kind is one line here; its serde code is instantiated here and nowhere else.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use k8s_openapi::Resource;
+
+use crate::codec::DecodeError;
+use crate::meta::v1::ObjectMeta;
+use crate::object::{Kind, Object, Typed};
+
+macro_rules! kinds {
+    ($($group:ident :: $version:ident :: $kind:ident = $plural:literal ;)*) => {
+        kinds! { @impl $( crate::$group::$version::$kind, concat!("io.k8s.api.", stringify!($group), ".", stringify!($version), ".", stringify!($kind)), $plural; )* }
+        /// Every built-in kind.
+        pub static ALL: &[&Kind] = &[
+            $( <crate::$group::$version::$kind as Typed>::KIND, )*
+            <crate::apiextensions::v1::CustomResourceDefinition as Typed>::KIND,
+            <crate::apiregistration::v1::APIService as Typed>::KIND,
+        ];
+    };
+    (@impl $($type:ty, $definition:expr, $plural:literal;)*) => { $(
+        impl Object for $type {
+            fn kind(&self) -> &'static Kind { <Self as Typed>::KIND }
+            fn metadata(&self) -> &ObjectMeta { &self.metadata }
+            fn metadata_mut(&mut self) -> &mut ObjectMeta { &mut self.metadata }
+            fn boxed_clone(&self) -> Box<dyn Object> { Box::new(self.clone()) }
+            fn encode(&self) -> Vec<u8> {
+                serde_json::to_vec(self).expect("string keys and finite numbers always encode")
+            }
+            fn to_value(&self) -> serde_json::Value {
+                serde_json::to_value(self).expect("string keys and finite numbers always encode")
+            }
+            fn as_any(&self) -> &dyn Any { self }
+            fn as_any_mut(&mut self) -> &mut dyn Any { self }
+            fn into_any_arc(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> { self }
+            fn into_any_box(self: Box<Self>) -> Box<dyn Any> { self }
+        }
+        impl Typed for $type {
+            const KIND: &'static Kind = &Kind {
+                group: <$type as Resource>::GROUP,
+                version: <$type as Resource>::VERSION,
+                kind: <$type as Resource>::KIND,
+                api_version: <$type as Resource>::API_VERSION,
+                plural: $plural,
+                definition: $definition,
+                decode: |bytes| Ok(Box::new(<$type as Typed>::decode(bytes)?)),
+                from_value: |value| Ok(Box::new(<$type as Typed>::from_value(value)?)),
+            };
+            fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+                serde_json::from_slice(bytes).map_err(DecodeError::from)
+            }
+            fn from_value(value: serde_json::Value) -> Result<Self, DecodeError> {
+                serde_json::from_value(value).map_err(DecodeError::from)
+            }
+        }
+    )* };
+}
+
+kinds! {
+    core::v1::Binding = "bindings";
+    core::v1::ConfigMap = "configmaps";
+    core::v1::Endpoints = "endpoints";
+    core::v1::Event = "events";
+    core::v1::LimitRange = "limitranges";
+    core::v1::Namespace = "namespaces";
+    core::v1::Node = "nodes";
+    core::v1::PersistentVolume = "persistentvolumes";
+    core::v1::PersistentVolumeClaim = "persistentvolumeclaims";
+    core::v1::Pod = "pods";
+    core::v1::PodTemplate = "podtemplates";
+    core::v1::ReplicationController = "replicationcontrollers";
+    core::v1::ResourceQuota = "resourcequotas";
+    core::v1::Secret = "secrets";
+    core::v1::Service = "services";
+    core::v1::ServiceAccount = "serviceaccounts";
+    apps::v1::ControllerRevision = "controllerrevisions";
+    apps::v1::DaemonSet = "daemonsets";
+    apps::v1::Deployment = "deployments";
+    apps::v1::ReplicaSet = "replicasets";
+    apps::v1::StatefulSet = "statefulsets";
+    authentication::v1::SelfSubjectReview = "selfsubjectreviews";
+    authentication::v1::TokenRequest = "";
+    authentication::v1::TokenReview = "tokenreviews";
+    authorization::v1::LocalSubjectAccessReview = "localsubjectaccessreviews";
+    authorization::v1::SelfSubjectAccessReview = "selfsubjectaccessreviews";
+    authorization::v1::SelfSubjectRulesReview = "selfsubjectrulesreviews";
+    authorization::v1::SubjectAccessReview = "subjectaccessreviews";
+    autoscaling::v1::Scale = "";
+    coordination::v1::Lease = "leases";
+    discovery::v1::EndpointSlice = "endpointslices";
+    events::v1::Event = "events";
+    networking::v1::NetworkPolicy = "networkpolicies";
+    node::v1::RuntimeClass = "runtimeclasses";
+    policy::v1::Eviction = "";
+    policy::v1::PodDisruptionBudget = "poddisruptionbudgets";
+    rbac::v1::ClusterRole = "clusterroles";
+    rbac::v1::ClusterRoleBinding = "clusterrolebindings";
+    rbac::v1::Role = "roles";
+    rbac::v1::RoleBinding = "rolebindings";
+    scheduling::v1::PriorityClass = "priorityclasses";
+}
+
+kinds! { @impl
+    crate::apiextensions::v1::CustomResourceDefinition,
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition", "customresourcedefinitions";
+    crate::apiregistration::v1::APIService, "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService", "apiservices";
+}
+
+static BY_NAME: LazyLock<HashMap<(&'static str, &'static str), &'static Kind>> =
+    LazyLock::new(|| ALL.iter().map(|kind| ((kind.api_version, kind.kind), *kind)).collect());
+
+/// The built-in kind of that name, for example `("apps/v1", "Deployment")`.
+pub fn find(api_version: &str, kind: &str) -> Option<&'static Kind> {
+    BY_NAME.get(&(api_version, kind)).copied()
+}

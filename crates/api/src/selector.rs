@@ -1,0 +1,5 @@
+//! Label and field selectors.
+
+/// todo
+pub struct LabelSelector;
+pub struct FieldSelector;
