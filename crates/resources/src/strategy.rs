@@ -1,0 +1,329 @@
+//! What a resource says of itself: typed hooks inside, one erased vtable outside, so that the generic registry is
+//! compiled once and not once per kind.
+//!
+//! The registry calls the hooks in one order, for every resource alike: `default`, mutating admission, `prepare_*`,
+//! `validate*`, validating admission, store.
+
+use api::meta::v1::DeleteOptions;
+use api::table::ColumnDefinition;
+use api::{FieldErrors, Kind, Object, Timestamp, Typed};
+use serde_json::Value;
+
+use crate::column::Column;
+
+/// Whether objects live in a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Namespaced,
+    Cluster,
+}
+
+/// The names a resource is known by.
+#[derive(Debug, Clone, Copy)]
+pub struct Names {
+    /// As in URLs and RBAC rules.
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub short: &'static [&'static str],
+    /// Groups of resources `kubectl get` knows, such as `all`.
+    pub categories: &'static [&'static str],
+}
+
+impl Names {
+    pub const fn new(plural: &'static str, singular: &'static str) -> Self {
+        Self { plural, singular, short: &[], categories: &[] }
+    }
+
+    pub const fn short(mut self, short: &'static [&'static str]) -> Self {
+        self.short = short;
+        self
+    }
+
+    pub const fn categories(mut self, categories: &'static [&'static str]) -> Self {
+        self.categories = categories;
+        self
+    }
+}
+
+/// What is served below an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subresource {
+    Status,
+    Scale,
+    /// Pod: bind to a node.
+    Binding,
+    /// Pod: delete, unless a disruption budget forbids.
+    Eviction,
+    Log,
+    Exec,
+    Attach,
+    PortForward,
+    /// Pod, Service, Node: HTTP through the API server.
+    Proxy,
+    /// Pod: add ephemeral containers.
+    EphemeralContainers,
+    /// Pod: change container resources.
+    Resize,
+    /// ServiceAccount: a TokenRequest.
+    Token,
+    /// Namespace: remove finalizers.
+    Finalize,
+}
+
+impl Subresource {
+    /// Its path segment.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Scale => "scale",
+            Self::Binding => "binding",
+            Self::Eviction => "eviction",
+            Self::Log => "log",
+            Self::Exec => "exec",
+            Self::Attach => "attach",
+            Self::PortForward => "portforward",
+            Self::Proxy => "proxy",
+            Self::EphemeralContainers => "ephemeralcontainers",
+            Self::Resize => "resize",
+            Self::Token => "token",
+            Self::Finalize => "finalize",
+        }
+    }
+}
+
+/// How objects of the resource are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Under `/registry/<segment>/...`, upstream's own layout (`pods`, `services/specs`, `minions`, `leases`).
+    Stored { segment: &'static str },
+    /// Created, answered and forgotten (reviews).
+    Virtual,
+}
+
+/// Which write is under way, for hooks that care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+}
+
+/// A field that field selectors may name, beyond `metadata.name` and `metadata.namespace`.
+pub struct Selectable<T: 'static> {
+    pub path: &'static str,
+    pub value: fn(&T) -> String,
+}
+
+/// A scale subresource: where the replica count and the selector are.
+pub struct Scale<T: 'static> {
+    pub spec_replicas: fn(&T) -> i32,
+    pub status_replicas: fn(&T) -> i32,
+    /// The label selector in its text form.
+    pub selector: fn(&T) -> String,
+    pub set_replicas: fn(&mut T, i32),
+}
+
+/// One resource. Every hook has a default that does nothing; a file overrides what it needs.
+pub trait Strategy: Send + Sync + 'static {
+    type Object: Typed;
+
+    const NAMES: Names;
+    const SCOPE: Scope;
+    const STORAGE: Storage;
+    const SUBRESOURCES: &'static [Subresource] = &[];
+    const COLUMNS: &'static [Column<Self::Object>];
+    const SELECTABLE: &'static [Selectable<Self::Object>] = &[];
+    const SCALE: Option<&'static Scale<Self::Object>> = None;
+    /// Verbs other than those every stored resource has; empty means all (virtual resources: `create`).
+    const VERBS: &'static [&'static str] = &[];
+    /// Whether an update of a missing object creates it (Lease, Node, Event, Endpoints ...).
+    const CREATE_ON_UPDATE: bool = false;
+    /// Whether an update without resourceVersion overwrites whatever is there.
+    const UNCONDITIONAL_UPDATE: bool = true;
+    /// Seconds after which an untouched object expires (Events: 3600).
+    const TTL_SECONDS: Option<u64> = None;
+
+    /// Fills absent fields. Never fails, never overwrites. Runs on every write, and is idempotent.
+    fn default(_object: &mut Self::Object) {}
+    /// Clears what clients may not set (status), sets `generation` 1.
+    fn prepare_create(_object: &mut Self::Object) {}
+    /// Keeps what this endpoint may not change (status), bumps `generation` when the spec changed.
+    fn prepare_update(_new: &mut Self::Object, _old: &Self::Object) {}
+    /// The same for `/status`: keeps everything but the status.
+    fn prepare_status_update(_new: &mut Self::Object, _old: &Self::Object) {}
+    /// All problems of a new object beyond its metadata (which the registry checks for every kind, except that the
+    /// rule for names is [`Strategy::validate_name`]).
+    fn validate(_object: &Self::Object) -> FieldErrors {
+        FieldErrors::new()
+    }
+    /// All problems of an update, those of [`Strategy::validate`] included.
+    fn validate_update(new: &Self::Object, _old: &Self::Object) -> FieldErrors {
+        Self::validate(new)
+    }
+    /// All problems of an update of `/status`.
+    fn validate_status_update(_new: &Self::Object, _old: &Self::Object) -> FieldErrors {
+        FieldErrors::new()
+    }
+    /// The rule of names: `None` if good, else why not. `prefix`: it is a `generateName`.
+    fn validate_name(name: &str, prefix: bool) -> Vec<String> {
+        api::name::dns1123_subdomain(name, prefix)
+    }
+    /// Warnings of a create or update, sent as `Warning` headers.
+    fn warnings(_object: &Self::Object) -> Vec<String> {
+        Vec::new()
+    }
+    /// The grace period of a delete in seconds; `None`: deleted at once. `options.grace_period_seconds` is the
+    /// client's wish.
+    fn delete_grace_seconds(_object: &Self::Object, _options: &DeleteOptions) -> Option<i64> {
+        None
+    }
+}
+
+/// A [`Strategy`] behind one vtable. Hooks panic if handed an object of another kind: the registry never does.
+pub trait AnyStrategy: Send + Sync {
+    fn kind(&self) -> &'static Kind;
+    fn names(&self) -> &'static Names;
+    fn scope(&self) -> Scope;
+    fn storage(&self) -> Storage;
+    fn subresources(&self) -> &'static [Subresource];
+    fn verbs(&self) -> &'static [&'static str];
+    fn create_on_update(&self) -> bool;
+    fn unconditional_update(&self) -> bool;
+    fn ttl_seconds(&self) -> Option<u64>;
+    fn default(&self, object: &mut dyn Object);
+    fn prepare_create(&self, object: &mut dyn Object);
+    fn prepare_update(&self, new: &mut dyn Object, old: &dyn Object);
+    fn prepare_status_update(&self, new: &mut dyn Object, old: &dyn Object);
+    fn validate(&self, object: &dyn Object) -> FieldErrors;
+    fn validate_update(&self, new: &dyn Object, old: &dyn Object) -> FieldErrors;
+    fn validate_status_update(&self, new: &dyn Object, old: &dyn Object) -> FieldErrors;
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String>;
+    fn warnings(&self, object: &dyn Object) -> Vec<String>;
+    fn delete_grace_seconds(&self, object: &dyn Object, options: &DeleteOptions) -> Option<i64>;
+    fn columns(&self) -> Vec<ColumnDefinition>;
+    /// The cells of one table row, in the columns' order.
+    fn cells(&self, object: &dyn Object, now: Timestamp) -> Vec<Value>;
+    /// The paths field selectors may name, beyond `metadata.name` and `metadata.namespace`.
+    fn selectable_paths(&self) -> Vec<&'static str>;
+    /// Their values for one object, in the paths' order.
+    fn selectable_values(&self, object: &dyn Object) -> Vec<String>;
+    /// The object's scale; `None` if the resource has none.
+    fn scale(&self, object: &dyn Object) -> Option<api::autoscaling::v1::Scale>;
+    /// Writes a replica count into the object.
+    fn set_scale(&self, object: &mut dyn Object, replicas: i32);
+}
+
+/// Turns a [`Strategy`] into an [`AnyStrategy`]: `&Erased(deployment::Strategy)` is a line of `ALL`.
+pub struct Erased<S>(pub S);
+
+fn typed<S: Strategy>(object: &dyn Object) -> &S::Object {
+    object.as_any().downcast_ref().expect("the registry hands a strategy objects of its own kind")
+}
+
+fn typed_mut<S: Strategy>(object: &mut dyn Object) -> &mut S::Object {
+    object.as_any_mut().downcast_mut().expect("the registry hands a strategy objects of its own kind")
+}
+
+impl<S: Strategy> AnyStrategy for Erased<S> {
+    fn kind(&self) -> &'static Kind {
+        S::Object::KIND
+    }
+    fn names(&self) -> &'static Names {
+        const { &S::NAMES }
+    }
+    fn scope(&self) -> Scope {
+        S::SCOPE
+    }
+    fn storage(&self) -> Storage {
+        S::STORAGE
+    }
+    fn subresources(&self) -> &'static [Subresource] {
+        S::SUBRESOURCES
+    }
+    fn verbs(&self) -> &'static [&'static str] {
+        match (S::VERBS, S::STORAGE) {
+            ([], Storage::Virtual) => &["create"],
+            ([], Storage::Stored { .. }) => {
+                &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+            }
+            (verbs, _) => verbs,
+        }
+    }
+    fn create_on_update(&self) -> bool {
+        S::CREATE_ON_UPDATE
+    }
+    fn unconditional_update(&self) -> bool {
+        S::UNCONDITIONAL_UPDATE
+    }
+    fn ttl_seconds(&self) -> Option<u64> {
+        S::TTL_SECONDS
+    }
+    fn default(&self, object: &mut dyn Object) {
+        S::default(typed_mut::<S>(object));
+    }
+    fn prepare_create(&self, object: &mut dyn Object) {
+        S::prepare_create(typed_mut::<S>(object));
+    }
+    fn prepare_update(&self, new: &mut dyn Object, old: &dyn Object) {
+        S::prepare_update(typed_mut::<S>(new), typed::<S>(old));
+    }
+    fn prepare_status_update(&self, new: &mut dyn Object, old: &dyn Object) {
+        S::prepare_status_update(typed_mut::<S>(new), typed::<S>(old));
+    }
+    fn validate(&self, object: &dyn Object) -> FieldErrors {
+        S::validate(typed::<S>(object))
+    }
+    fn validate_update(&self, new: &dyn Object, old: &dyn Object) -> FieldErrors {
+        S::validate_update(typed::<S>(new), typed::<S>(old))
+    }
+    fn validate_status_update(&self, new: &dyn Object, old: &dyn Object) -> FieldErrors {
+        S::validate_status_update(typed::<S>(new), typed::<S>(old))
+    }
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        S::validate_name(name, prefix)
+    }
+    fn warnings(&self, object: &dyn Object) -> Vec<String> {
+        S::warnings(typed::<S>(object))
+    }
+    fn delete_grace_seconds(&self, object: &dyn Object, options: &DeleteOptions) -> Option<i64> {
+        S::delete_grace_seconds(typed::<S>(object), options)
+    }
+    fn columns(&self) -> Vec<ColumnDefinition> {
+        S::COLUMNS.iter().map(Column::definition).collect()
+    }
+    fn cells(&self, object: &dyn Object, now: Timestamp) -> Vec<Value> {
+        let object = typed::<S>(object);
+        S::COLUMNS.iter().map(|column| (column.cell)(object, now)).collect()
+    }
+    fn selectable_paths(&self) -> Vec<&'static str> {
+        S::SELECTABLE.iter().map(|field| field.path).collect()
+    }
+    fn selectable_values(&self, object: &dyn Object) -> Vec<String> {
+        let object = typed::<S>(object);
+        S::SELECTABLE.iter().map(|field| (field.value)(object)).collect()
+    }
+    fn scale(&self, object: &dyn Object) -> Option<api::autoscaling::v1::Scale> {
+        let scale = S::SCALE?;
+        let object = typed::<S>(object);
+        let metadata = object.metadata();
+        Some(api::autoscaling::v1::Scale {
+            metadata: api::meta::v1::ObjectMeta {
+                name: metadata.name.clone(),
+                namespace: metadata.namespace.clone(),
+                uid: metadata.uid.clone(),
+                resource_version: metadata.resource_version.clone(),
+                creation_timestamp: metadata.creation_timestamp.clone(),
+                ..Default::default()
+            },
+            spec: Some(api::autoscaling::v1::ScaleSpec { replicas: Some((scale.spec_replicas)(object)) }),
+            status: Some(api::autoscaling::v1::ScaleStatus {
+                replicas: (scale.status_replicas)(object),
+                selector: Some((scale.selector)(object)),
+            }),
+        })
+    }
+    fn set_scale(&self, object: &mut dyn Object, replicas: i32) {
+        if let Some(scale) = S::SCALE {
+            (scale.set_replicas)(typed_mut::<S>(object), replicas);
+        }
+    }
+}
