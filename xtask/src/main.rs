@@ -1,1 +1,26 @@
-fn main() {}
+//! Chores of the project that are programs: `cargo run -p xtask -- NAME`. One file each, one line each below.
+
+mod cri;
+
+use std::path::PathBuf;
+
+/// A chore: its name, what it does, how it is run.
+type Chore = (&'static str, &'static str, fn() -> anyhow::Result<()>);
+
+const ALL: &[Chore] = &[("cri", "writes crates/cri/src/generated from crates/cri/proto", cri::run)];
+
+fn main() -> anyhow::Result<()> {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    match ALL.iter().find(|chore| chore.0 == name) {
+        Some(chore) => chore.2(),
+        None => {
+            let names: Vec<String> = ALL.iter().map(|chore| format!("  {:8} {}", chore.0, chore.1)).collect();
+            anyhow::bail!("no chore named {name:?}; there are\n{}", names.join("\n"))
+        }
+    }
+}
+
+/// The root of the workspace.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+}
