@@ -5,13 +5,53 @@
 //! This crate is pure: it never does I/O, never reads a clock and knows no async runtime.
 
 pub mod column;
+mod prelude;
 pub mod strategy;
+
+pub mod apps;
+pub mod authentication;
+pub mod authorization;
+pub mod coordination;
+pub mod core;
+pub mod discovery;
+pub mod events;
+pub mod node;
+pub mod rbac;
+pub mod scheduling;
 
 pub use column::Column;
 pub use strategy::{AnyStrategy, Erased, Names, Operation, Scope, Selectable, Storage, Strategy, Subresource};
 
 /// Every resource, in discovery order within its group.
-pub static ALL: &[&dyn AnyStrategy] = &[];
+pub static ALL: &[&dyn AnyStrategy] = &[
+    &Erased(core::config_map::Strategy),
+    &Erased(core::endpoints::Strategy),
+    &Erased(core::event::Strategy),
+    &Erased(core::namespace::Strategy),
+    &Erased(core::node::Strategy),
+    &Erased(core::pod::Strategy),
+    &Erased(core::secret::Strategy),
+    &Erased(core::service::Strategy),
+    &Erased(core::service_account::Strategy),
+    &Erased(apps::controller_revision::Strategy),
+    &Erased(apps::deployment::Strategy),
+    &Erased(apps::replica_set::Strategy),
+    &Erased(authentication::self_subject_review::Strategy),
+    &Erased(authentication::token_review::Strategy),
+    &Erased(authorization::local_subject_access_review::Strategy),
+    &Erased(authorization::self_subject_access_review::Strategy),
+    &Erased(authorization::self_subject_rules_review::Strategy),
+    &Erased(authorization::subject_access_review::Strategy),
+    &Erased(coordination::lease::Strategy),
+    &Erased(discovery::endpoint_slice::Strategy),
+    &Erased(events::event::Strategy),
+    &Erased(node::runtime_class::Strategy),
+    &Erased(rbac::cluster_role::Strategy),
+    &Erased(rbac::cluster_role_binding::Strategy),
+    &Erased(rbac::role::Strategy),
+    &Erased(rbac::role_binding::Strategy),
+    &Erased(scheduling::priority_class::Strategy),
+];
 
 /// The resource served at `group`/`version`/`plural`.
 pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static dyn AnyStrategy> {

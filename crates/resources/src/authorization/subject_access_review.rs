@@ -1,0 +1,15 @@
+//! SubjectAccessReview: Asks whether someone may do something.
+
+use crate::prelude::*;
+use api::authorization::v1::SubjectAccessReview;
+
+pub struct Strategy;
+
+impl crate::Strategy for Strategy {
+    type Object = SubjectAccessReview;
+
+    const NAMES: Names = Names::new("subjectaccessreviews", "subjectaccessreview");
+    const SCOPE: Scope = Scope::Cluster;
+    const STORAGE: Storage = Storage::Virtual;
+    const COLUMNS: &'static [Column<Self::Object>] = &[Column::name(), Column::age()];
+}

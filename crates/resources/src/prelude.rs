@@ -1,0 +1,8 @@
+//! What every resource file needs.
+
+pub use api::field::{FieldErrors, Path};
+pub use api::{Object, Timestamp, Typed};
+pub use serde_json::Value;
+
+pub use crate::column::Column;
+pub use crate::strategy::{Names, Scale, Scope, Selectable, Storage, Subresource};
