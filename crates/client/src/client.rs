@@ -201,6 +201,35 @@ impl Client {
         self.call(call).await.map(drop)
     }
 
+    /// Creates an object of a kind known only at run time.
+    pub async fn create_dyn(&self, object: Arc<dyn Object>) -> Result<Arc<dyn Object>, Error> {
+        let target = Target::kind(object.kind()).namespaced(object.namespace());
+        self.write_dyn(Verb::Create, target, object).await
+    }
+
+    /// Replaces an object (or its subresource) of a kind known only at run time.
+    pub async fn update_dyn(
+        &self,
+        object: Arc<dyn Object>,
+        subresource: Option<&'static str>,
+    ) -> Result<Arc<dyn Object>, Error> {
+        let mut target = Target::kind(object.kind()).namespaced(object.namespace()).named(object.name());
+        if let Some(subresource) = subresource {
+            target = target.subresource(subresource);
+        }
+        self.write_dyn(Verb::Update, target, object).await
+    }
+
+    async fn write_dyn(&self, verb: Verb, target: Target, object: Arc<dyn Object>) -> Result<Arc<dyn Object>, Error> {
+        let mut call = Call::new(verb, target);
+        call.body = Body::Object(object);
+        match self.call(call).await? {
+            Reply::Object(object) => Ok(object),
+            Reply::Status(status) => Err(Error::Status(*status)),
+            Reply::List(_) => Err(Error::Malformed("expected an object, got a list".into())),
+        }
+    }
+
     /// Any object by its kind, for callers that know the kind only at run time (garbage collection).
     pub async fn get_dyn(&self, target: Target) -> Result<Arc<dyn Object>, Error> {
         match self.call(Call::new(Verb::Get, target)).await? {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Object, Typed, WatchEvent, downcast_arc};
+use api::{Typed, WatchEvent, downcast_arc};
 use arc_swap::ArcSwap;
 use base::{Backoff, Random, TaskGroup};
 use futures_util::StreamExt;
@@ -57,6 +57,8 @@ impl<T: Typed> Clone for Reflector<T> {
 struct Shared<T: Typed> {
     state: ArcSwap<Snapshot<T>>,
     synced: watch::Sender<bool>,
+    /// The revision the view has reached; 0 before the first list.
+    reached: watch::Sender<u64>,
     /// Written by the reflector's task alone; subscribing takes the lock for a moment.
     listeners: Mutex<Vec<Arc<Pending<T>>>>,
     indices: RwLock<Vec<Arc<IndexState<T>>>>,
@@ -145,6 +147,7 @@ impl<T: Typed> Reflector<T> {
         Self(Arc::new(Shared {
             state: ArcSwap::from_pointee(OrdMap::new()),
             synced: watch::channel(false).0,
+            reached: watch::channel(0).0,
             listeners: Mutex::default(),
             indices: RwLock::default(),
         }))
@@ -177,6 +180,19 @@ impl<T: Typed> Reflector<T> {
 
     pub fn is_synced(&self) -> bool {
         *self.0.synced.borrow()
+    }
+
+    /// Returns once the view has reached `revision` (resource versions compare as numbers since v1.35): after a write
+    /// of one's own, so that the next decision sees it. Bound the wait: the watch may be down.
+    pub async fn reach(&self, revision: u64) {
+        let mut reached = self.0.reached.subscribe();
+        let _ = reached.wait_for(|reached| *reached >= revision).await;
+    }
+
+    fn note_reached(&self, resource_version: &str) {
+        if let Ok(revision) = resource_version.parse() {
+            self.0.reached.send_replace(revision);
+        }
     }
 
     /// Told of every change from now on; what is there already comes as changes with `old: None`.
@@ -314,6 +330,7 @@ async fn follow<T: Typed>(reflector: Reflector<T>, client: Client, options: List
 async fn list<T: Typed>(reflector: &Reflector<T>, client: &Client, options: &ListOptions) -> Result<String, Error> {
     let listed = client.list::<T>(options).await?;
     reflector.replace(listed.items);
+    reflector.note_reached(&listed.resource_version);
     Ok(listed.resource_version)
 }
 
@@ -331,6 +348,7 @@ async fn watch_from<T: Typed>(
             WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
             WatchEvent::Deleted(object) => (object, true),
             WatchEvent::Bookmark { resource_version, .. } => {
+                reflector.note_reached(&resource_version);
                 reached = resource_version;
                 continue;
             }
@@ -341,6 +359,7 @@ async fn watch_from<T: Typed>(
         let object =
             downcast_arc::<T>(object).ok_or_else(|| Error::Malformed("a watch event of another kind".into()))?;
         reflector.apply(key, (!gone).then_some(object));
+        reflector.note_reached(&reached);
     }
     Ok(reached)
 }
@@ -377,6 +396,7 @@ impl Reflectors {
 
 #[cfg(test)]
 mod tests {
+    use api::Object;
     use api::core::v1::ConfigMap;
     use api::meta::v1::ObjectMeta;
 
