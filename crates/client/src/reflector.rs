@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Typed, WatchEvent, downcast_arc};
+use api::{Kind, Typed, WatchEvent, downcast_arc};
 use arc_swap::ArcSwap;
 use base::{Backoff, Random, TaskGroup};
 use futures_util::StreamExt;
@@ -18,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
 use crate::client::ListOptions;
-use crate::{Client, Error};
+use crate::{BoxFuture, Client, Error};
 
 /// Objects by key (`namespace/name`), in order.
 pub type Snapshot<T> = OrdMap<String, Arc<T>>;
@@ -370,7 +370,34 @@ pub struct Reflectors {
     client: Client,
     random: Random,
     tasks: TaskGroup,
-    kinds: Arc<Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>>,
+    kinds: Arc<Mutex<HashMap<TypeId, Box<dyn AnyReflector>>>>,
+}
+
+/// A reflector whose kind is not known at compile time.
+trait AnyReflector: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+    fn kind(&self) -> &'static Kind;
+    fn reach(&self, revision: u64) -> BoxFuture<()>;
+    fn is_live(&self, key: &str, uid: &str) -> bool;
+}
+
+impl<T: Typed> AnyReflector for Reflector<T> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn kind(&self) -> &'static Kind {
+        T::KIND
+    }
+
+    fn reach(&self, revision: u64) -> BoxFuture<()> {
+        let reflector = self.clone();
+        Box::pin(async move { reflector.reach(revision).await })
+    }
+
+    fn is_live(&self, key: &str, uid: &str) -> bool {
+        self.get(key).is_some_and(|object| object.uid() == uid && !object.is_terminating())
+    }
 }
 
 impl Reflectors {
@@ -385,7 +412,23 @@ impl Reflectors {
             let options = ListOptions::default();
             Box::new(Reflector::<T>::start(self.client.clone(), options, self.random.clone(), &self.tasks))
         });
-        entry.downcast_ref::<Reflector<T>>().expect("entries are keyed by their own type").clone()
+        entry.as_any().downcast_ref::<Reflector<T>>().expect("entries are keyed by their own type").clone()
+    }
+
+    /// As [`Reflector::reach`] for a kind known at run time; returns at once if nobody follows that kind here.
+    pub async fn reach(&self, kind: &Kind, revision: u64) {
+        let reached = {
+            let kinds = self.kinds.lock();
+            kinds.values().find(|reflector| reflector.kind() == kind).map(|reflector| reflector.reach(revision))
+        };
+        if let Some(reached) = reached {
+            reached.await;
+        }
+    }
+
+    /// Whether the view of a kind still has that very object, not marked for deletion.
+    pub fn is_live(&self, kind: &Kind, key: &str, uid: &str) -> bool {
+        self.kinds.lock().values().any(|reflector| reflector.kind() == kind && reflector.is_live(key, uid))
     }
 
     /// The client the reflectors use.

@@ -1,0 +1,175 @@
+//! What all controllers share. A controller declares what it reads and writes and decides with a pure function; the
+//! harness follows the API, queues keys, carries plans out, and comes back when something fails.
+//!
+//! A key is reconciled by one worker at a time, and never against a view older than the harness's own last write for
+//! that key ([`pending`]): so a plan is never made twice for want of seeing its own effect.
+
+mod execute;
+mod pending;
+mod plan;
+mod read;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::Typed;
+use api::rbac::v1::{ClusterRole, PolicyRule};
+use base::{Clock, Random, TaskGroup};
+use client::{Client, Recorder, Reflectors, WorkQueue};
+
+pub use plan::{Op, Plan, Report, Step};
+pub use read::{Read, View};
+
+/// Failed keys return after 5 ms, doubling to 1000 s (client-go's defaults).
+const RETRY_FIRST: Duration = Duration::from_millis(5);
+const RETRY_MAX: Duration = Duration::from_secs(1000);
+/// How long a worker waits for the view to catch up with its own writes before it goes on regardless.
+const CATCH_UP_MAX: Duration = Duration::from_secs(10);
+
+/// What controllers are started with. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// Shared by all controllers of the process.
+    pub reflectors: Reflectors,
+    /// The client to write with, by controller name: each has an identity of its own.
+    pub client_for: Arc<dyn Fn(&str) -> Client + Send + Sync>,
+    pub clock: Clock,
+    pub random: Random,
+    pub tasks: TaskGroup,
+}
+
+/// Verbs a controller needs on a resource, from which its ClusterRole is made.
+#[derive(Debug, Clone)]
+pub struct Write {
+    pub group: &'static str,
+    /// With the subresource, as RBAC has it (`deployments/status`).
+    pub resource: String,
+    pub verbs: &'static [&'static str],
+}
+
+impl Write {
+    /// Verbs on the objects of a kind.
+    pub fn of<T: Typed>(verbs: &'static [&'static str]) -> Self {
+        Self { group: T::KIND.group, resource: T::KIND.plural.to_owned(), verbs }
+    }
+
+    /// Updates of the status of a kind's objects.
+    pub fn status<T: Typed>() -> Self {
+        Self::subresource::<T>("status", &["update", "patch"])
+    }
+
+    /// Verbs on a subresource.
+    pub fn subresource<T: Typed>(name: &str, verbs: &'static [&'static str]) -> Self {
+        Self { group: T::KIND.group, resource: format!("{}/{name}", T::KIND.plural), verbs }
+    }
+}
+
+/// One controller.
+pub trait Controller: Send + Sync + 'static {
+    /// As upstream names it, `replicaset-controller`: its service account and the source of its events.
+    const NAME: &'static str;
+    /// The kind whose objects are reconciled.
+    type Primary: Typed;
+    /// Keys reconciled at the same time.
+    const WORKERS: usize = 4;
+
+    /// What else is read, and how its changes map to keys of the primary kind.
+    fn reads() -> Vec<Read>;
+    /// What is written.
+    fn writes() -> Vec<Write>;
+    /// Decides. Pure: the same object, view and time give the same plan.
+    fn plan(&self, primary: &Arc<Self::Primary>, view: &View<'_>, now: api::Timestamp) -> Plan;
+    /// Decides about a key whose object is gone.
+    fn plan_gone(&self, _key: &str, _view: &View<'_>, _now: api::Timestamp) -> Plan {
+        Plan::default()
+    }
+}
+
+/// A [`Controller`] behind one vtable, or a service of another shape (garbage collection).
+pub trait AnyController: Send + Sync {
+    fn name(&self) -> &'static str;
+    /// The rules its service account needs.
+    fn rules(&self) -> Vec<PolicyRule>;
+    /// Starts it; it ends with `context.tasks`.
+    fn start(&'static self, context: Context);
+}
+
+/// Turns a [`Controller`] into an [`AnyController`]: `&Erased(deployment::Controller)` is a line of `ALL`.
+pub struct Erased<C>(pub C);
+
+impl<C: Controller> AnyController for Erased<C> {
+    fn name(&self) -> &'static str {
+        C::NAME
+    }
+
+    fn rules(&self) -> Vec<PolicyRule> {
+        let mut rules: Vec<PolicyRule> = C::reads().iter().map(|read| rule(read.kind(), "", READ)).collect();
+        rules.push(rule(C::Primary::KIND, "", READ));
+        rules.extend(C::writes().iter().map(|write| PolicyRule {
+            api_groups: Some(vec![write.group.to_owned()]),
+            resources: Some(vec![write.resource.clone()]),
+            verbs: write.verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+            ..Default::default()
+        }));
+        rules.push(events_rule());
+        rules
+    }
+
+    fn start(&'static self, context: Context) {
+        let queue = WorkQueue::new(RETRY_FIRST, RETRY_MAX);
+        read::follow::<C::Primary>(&context, &queue, C::NAME);
+        for read in C::reads() {
+            read.follow(&context, &queue);
+        }
+        let client = (context.client_for)(C::NAME);
+        let recorder = Recorder::start(client.clone(), C::NAME, "", context.clock, &context.tasks);
+        let pending = Arc::new(pending::Pending::default());
+        for _ in 0..C::WORKERS {
+            let worker = execute::Worker {
+                context: context.clone(),
+                queue: queue.clone(),
+                client: client.clone(),
+                recorder: recorder.clone(),
+                pending: pending.clone(),
+                writes: C::writes(),
+            };
+            context.tasks.supervise(C::NAME, move || execute::work(&self.0, worker.clone()));
+        }
+    }
+}
+
+const READ: &[&str] = &["get", "list", "watch"];
+
+/// A rule for verbs on a kind (`subresource` may be empty).
+pub fn rule(kind: &api::Kind, subresource: &str, verbs: &[&str]) -> PolicyRule {
+    let resource =
+        if subresource.is_empty() { kind.plural.to_owned() } else { format!("{}/{subresource}", kind.plural) };
+    PolicyRule {
+        api_groups: Some(vec![kind.group.to_owned()]),
+        resources: Some(vec![resource]),
+        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+        ..Default::default()
+    }
+}
+
+/// Every controller may write events.
+pub fn events_rule() -> PolicyRule {
+    PolicyRule {
+        api_groups: Some(vec![String::new(), "events.k8s.io".to_owned()]),
+        resources: Some(vec!["events".to_owned()]),
+        verbs: ["create", "patch", "update"].map(str::to_owned).to_vec(),
+        ..Default::default()
+    }
+}
+
+/// The ClusterRole `system:controller:<name>` of a controller.
+pub fn role(controller: &dyn AnyController) -> ClusterRole {
+    ClusterRole {
+        metadata: api::meta::v1::ObjectMeta {
+            name: Some(format!("system:controller:{}", controller.name())),
+            ..Default::default()
+        },
+        rules: Some(controller.rules()),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,130 @@
+//! What controllers see: typed, read-only views of the shared reflectors, and the mapping from any change to the keys
+//! that must be looked at again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use api::{Kind, Object, Typed};
+use client::reflector::Snapshot;
+use client::{Change, Reflectors, WorkQueue};
+
+use super::Context;
+
+/// A kind that is read beside the primary, and how its changes map to keys of the primary.
+pub struct Read {
+    kind: &'static Kind,
+    follow: Box<dyn Fn(&Context, &WorkQueue) + Send + Sync>,
+}
+
+impl Read {
+    /// Objects whose controller is an object of kind `P`: a change looks at that owner again.
+    pub fn owned<T: Typed, P: Typed>() -> Self {
+        Self::mapped::<T>(|change, _, keys| {
+            for object in [&change.old, &change.new].into_iter().flatten() {
+                if let Some(owner) = api::owner::controller_of(&**object)
+                    && owner.kind == P::KIND.kind
+                    && owner.api_version.split('/').next() == P::KIND.api_version.split('/').next()
+                {
+                    keys.insert(match object.namespace() {
+                        "" => owner.name.clone(),
+                        namespace => format!("{namespace}/{}", owner.name),
+                    });
+                }
+            }
+        })
+    }
+
+    /// Objects whose changes concern the keys that `map` adds to the set.
+    pub fn mapped<T: Typed>(map: fn(&Change<T>, &Reflectors, &mut BTreeSet<String>)) -> Self {
+        Self {
+            kind: T::KIND,
+            follow: Box::new(move |context, queue| {
+                let mut changes = context.reflectors.of::<T>().subscribe();
+                let (queue, reflectors) = (queue.clone(), context.reflectors.clone());
+                context.tasks.spawn("controller reads", async move {
+                    loop {
+                        let mut keys = BTreeSet::new();
+                        for change in changes.next().await {
+                            map(&change, &reflectors, &mut keys);
+                        }
+                        for key in keys {
+                            queue.add(&key);
+                        }
+                    }
+                });
+            }),
+        }
+    }
+
+    /// Objects that plans look at, but whose changes call for nothing.
+    pub fn only<T: Typed>() -> Self {
+        Self { kind: T::KIND, follow: Box::new(|context, _| drop(context.reflectors.of::<T>())) }
+    }
+
+    pub(super) fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
+    pub(super) fn follow(&self, context: &Context, queue: &WorkQueue) {
+        (self.follow)(context, queue);
+    }
+}
+
+/// Changes of the primary kind look at the object itself.
+pub(super) fn follow<T: Typed>(context: &Context, queue: &WorkQueue, name: &'static str) {
+    let mut changes = context.reflectors.of::<T>().subscribe();
+    let queue = queue.clone();
+    context.tasks.spawn(name, async move {
+        loop {
+            for change in changes.next().await {
+                queue.add(&change.key);
+            }
+        }
+    });
+}
+
+/// What a plan may look at. Objects are shared: clone one to change it.
+pub struct View<'a> {
+    pub(super) reflectors: &'a Reflectors,
+    /// Uids this key's last plan deleted.
+    pub(super) gone: &'a BTreeSet<String>,
+}
+
+impl<'a> View<'a> {
+    /// A view for tests and for services that are no [`super::Controller`].
+    pub fn new(reflectors: &'a Reflectors, gone: &'a BTreeSet<String>) -> Self {
+        Self { reflectors, gone }
+    }
+
+    /// The object with that key (`namespace/name`, or `name`).
+    pub fn get<T: Typed>(&self, key: &str) -> Option<Arc<T>> {
+        self.reflectors.of::<T>().get(key).filter(|object| self.sees(&**object))
+    }
+
+    /// The objects of one namespace.
+    pub fn in_namespace<T: Typed>(&self, namespace: &str) -> Vec<Arc<T>> {
+        let mut objects = self.reflectors.of::<T>().in_namespace(namespace);
+        objects.retain(|object| self.sees(&**object));
+        objects
+    }
+
+    /// All objects, those just deleted by this controller included.
+    pub fn all<T: Typed>(&self) -> Snapshot<T> {
+        self.reflectors.of::<T>().snapshot()
+    }
+
+    /// The objects whose controller has that uid.
+    pub fn owned<T: Typed>(&self, uid: &str) -> Vec<Arc<T>> {
+        let mut objects = self.reflectors.of::<T>().index(controller_uid::<T>).get(uid);
+        objects.retain(|object| self.sees(&**object));
+        objects
+    }
+
+    fn sees(&self, object: &dyn Object) -> bool {
+        !self.gone.contains(object.uid())
+    }
+}
+
+fn controller_uid<T: Typed>(object: &T) -> Vec<String> {
+    api::owner::controller_of(object).map(|owner| owner.uid.clone()).into_iter().collect()
+}
