@@ -186,15 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn the_detached_signature_is_kubeadms() {
-        // The pair of upstream's own published documentation tests: id, secret and content as below.
-        let token: Token = "joshua.0123456789abcdef".parse().unwrap();
-        let signature = token.sign_detached("Hello from the other side. I must have called a thousand times.");
-        assert!(signature.starts_with("eyJhbGciOiJIUzI1NiIsImtpZCI6Impvc2h1YSJ9.."));
-        assert!(token.verify_detached("Hello from the other side. I must have called a thousand times.", &signature));
-        assert!(!token.verify_detached("Hello from the other side.", &signature));
-        let other: Token = "joshua.0123456789abcdee".parse().unwrap();
-        assert!(!other.verify_detached("Hello from the other side. I must have called a thousand times.", &signature));
+    fn the_detached_signature_is_upstreams() {
+        // Computed with upstream's token/jws for this id, secret and content.
+        let content = "Hello from the other side. I must have called a thousand times.";
+        let token = Token { id: "joshua".to_owned(), secret: "my voice is my passcode".to_owned() };
+        let signature = "eyJhbGciOiJIUzI1NiIsImtpZCI6Impvc2h1YSJ9..VShe2taLd-YTrmWuRkcL_8QTNDHYxQIEBsAYYiIj1_8";
+        assert_eq!(token.sign_detached(content), signature);
+        assert!(token.verify_detached(content, signature));
+        assert!(!token.verify_detached("Hello from the other side.", signature));
+        let other = Token { id: "joshua".to_owned(), secret: "my voice is my password".to_owned() };
+        assert!(!other.verify_detached(content, signature));
         assert!(!token.verify_detached("x", "") && !token.verify_detached("x", "a..b"));
     }
 }

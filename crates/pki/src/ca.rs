@@ -348,3 +348,6 @@ fn sign(
     let signature = BitString::from_bytes(&key.sign_asn1(&message)?).map_err(encoding)?;
     builder.assemble(signature, key).map_err(encoding)?.to_der().map_err(encoding)
 }
+
+#[cfg(test)]
+mod tests;

@@ -236,3 +236,6 @@ fn timestamp(time: Time) -> Result<Timestamp> {
     let seconds = i64::try_from(time.to_unix_duration().as_secs()).map_err(malformed)?;
     Timestamp::from_second(seconds).map_err(malformed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,7 +73,7 @@ pub fn secret<const LEN: usize>(path: &Path) -> Result<Zeroizing<[u8; LEN]>> {
         }
         Err(e) if e.is_missing_file() => {
             let bytes = Zeroizing::new(random_bytes::<LEN>()?);
-            write_atomic(path, Zeroizing::new(hex::encode(&*bytes)).as_bytes(), SECRET)?;
+            write_atomic(path, Zeroizing::new(hex::encode(bytes.as_slice())).as_bytes(), SECRET)?;
             Ok(bytes)
         }
         Err(e) => Err(e),

@@ -124,7 +124,9 @@ impl Kubeconfig {
                 },
             }]),
         };
-        serde_saphyr::to_string(&config).map(Zeroizing::new).map_err(malformed)
+        // One line for each key, as kubectl writes it: people cut certificates out of these files with grep.
+        let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+        serde_saphyr::to_string_with_options(&config, options).map(Zeroizing::new).map_err(malformed)
     }
 
     /// Writes the YAML with mode 0600, whole or not at all.

@@ -292,3 +292,6 @@ impl ServerCertVerifier for Pinned {
         provider().signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;
