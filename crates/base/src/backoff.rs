@@ -24,6 +24,7 @@ impl Backoff {
     }
 
     /// The delay before the next try.
+    #[allow(clippy::should_implement_trait)] // an endless series, and not for `for`
     pub fn next(&mut self) -> Duration {
         let delay = self.first.saturating_mul(2u32.saturating_pow(self.failures)).min(self.max);
         self.failures = self.failures.saturating_add(1);
