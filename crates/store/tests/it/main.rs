@@ -1,5 +1,7 @@
 //! The store's backends against the conformance suite, and what only the one on the disk can promise.
 
+#![allow(clippy::unwrap_used)] // all of it is tests
+
 mod embedded;
 
 use store::Store;

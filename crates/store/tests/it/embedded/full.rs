@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::{Clock, TaskGroup};
 use bytes::Bytes;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use store::{At, Entry, Error, Options, Range, Store};
 
 /// A file system of its own, unmounted when it is dropped.
@@ -121,6 +121,30 @@ async fn a_full_disk_fails_the_write_and_nothing_else() {
     let tasks = TaskGroup::new();
     let store = open(&disk, 0, &tasks).await;
     assert_eq!((list(&store).await, store.revision()), (before, revision), "after a restart");
+    close(tasks).await;
+}
+
+/// The database's own background work meets it as well: a table does not fit beside the journal.
+#[tokio::test]
+async fn a_disk_too_full_for_a_table_is_survived() {
+    let disk = Small::new(13 << 20);
+    let tasks = TaskGroup::new();
+    let store = open(&disk, 0, &tasks).await;
+    let (written, error) = fill(&store, "a").await;
+    assert!(matches!(&error, Error::Full(_) | Error::Unavailable(_)), "{error:?}");
+    assert!(written > (8 << 20) / (16 << 10), "only {written} fitted: no table was due yet");
+    assert_eq!(list(&store).await.len(), written);
+    let bigger = std::ffi::CString::new("size=64m").unwrap();
+    mount_remount(&disk.0, MountFlags::empty(), &bigger).unwrap();
+    recovered(&store, "/b").await;
+    for n in 0..600 {
+        store.create(&format!("/c/{n}"), Bytes::from(vec![b'z'; 16 << 10]), None).await.unwrap();
+    }
+    let before = list(&store).await;
+    assert_eq!(before.len(), written + 1 + 600);
+    close(tasks).await;
+    let tasks = TaskGroup::new();
+    assert_eq!(list(&open(&disk, 0, &tasks).await).await, before);
     close(tasks).await;
 }
 

@@ -75,11 +75,11 @@ fn run_and_kill(dir: &Path, acks: u64, acknowledged: &mut Acknowledged) -> u64 {
         .stderr(Stdio::inherit())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut count = 0;
     let mut killed = false;
     // After the kill the pipe still holds what was said before it.
-    while let Some(line) = lines.next() {
+    for line in lines {
         let line = line.unwrap();
         let mut words = line.split(' ');
         if words.next() != Some("acked") {
