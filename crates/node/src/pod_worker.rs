@@ -1,0 +1,3 @@
+//! One worker per pod.
+pub mod crash;
+pub mod plan;
