@@ -4,7 +4,9 @@
 //!
 //! This crate is pure: it never does I/O, never reads a clock and knows no async runtime.
 
+mod checks;
 pub mod column;
+pub mod metadata;
 mod prelude;
 pub mod strategy;
 

@@ -163,6 +163,14 @@ pub trait Strategy: Send + Sync + 'static {
     fn validate_status_update(_new: &Self::Object, _old: &Self::Object) -> FieldErrors {
         FieldErrors::new()
     }
+    /// The same as [`Strategy::prepare_status_update`] for any writable subresource, `/status` among them.
+    fn prepare_subresource_update(_subresource: Subresource, new: &mut Self::Object, old: &Self::Object) {
+        Self::prepare_status_update(new, old);
+    }
+    /// The same as [`Strategy::validate_status_update`] for any writable subresource, `/status` among them.
+    fn validate_subresource_update(_subresource: Subresource, new: &Self::Object, old: &Self::Object) -> FieldErrors {
+        Self::validate_status_update(new, old)
+    }
     /// The rule of names: `None` if good, else why not. `prefix`: it is a `generateName`.
     fn validate_name(name: &str, prefix: bool) -> Vec<String> {
         api::name::dns1123_subdomain(name, prefix)
@@ -196,6 +204,10 @@ pub trait AnyStrategy: Send + Sync {
     fn validate(&self, object: &dyn Object) -> FieldErrors;
     fn validate_update(&self, new: &dyn Object, old: &dyn Object) -> FieldErrors;
     fn validate_status_update(&self, new: &dyn Object, old: &dyn Object) -> FieldErrors;
+    /// As `prepare_status_update`, for any writable subresource (`status`, `ephemeralcontainers`, `resize`, `finalize`).
+    fn prepare_subresource_update(&self, subresource: Subresource, new: &mut dyn Object, old: &dyn Object);
+    /// As `validate_status_update`, for any writable subresource.
+    fn validate_subresource_update(&self, subresource: Subresource, new: &dyn Object, old: &dyn Object) -> FieldErrors;
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String>;
     fn warnings(&self, object: &dyn Object) -> Vec<String>;
     fn delete_grace_seconds(&self, object: &dyn Object, options: &DeleteOptions) -> Option<i64>;
@@ -277,6 +289,12 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
     }
     fn validate_status_update(&self, new: &dyn Object, old: &dyn Object) -> FieldErrors {
         S::validate_status_update(typed::<S>(new), typed::<S>(old))
+    }
+    fn prepare_subresource_update(&self, subresource: Subresource, new: &mut dyn Object, old: &dyn Object) {
+        S::prepare_subresource_update(subresource, typed_mut::<S>(new), typed::<S>(old));
+    }
+    fn validate_subresource_update(&self, subresource: Subresource, new: &dyn Object, old: &dyn Object) -> FieldErrors {
+        S::validate_subresource_update(subresource, typed::<S>(new), typed::<S>(old))
     }
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         S::validate_name(name, prefix)
