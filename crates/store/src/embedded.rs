@@ -1,9 +1,9 @@
 //! The store on this machine's disk: answers a write only when it is durable, reads from memory.
 //!
-//! One thread writes: it takes the writes that are waiting as one group, decides them in order against the latest state,
-//! makes them durable with one `fdatasync`, publishes the new state and answers. The current state lives in memory whole,
-//! so the database underneath is read only at the start. A slow disk makes writes slow and a full one makes them fail;
-//! reads go on, and nothing acknowledged is lost, whenever the process is killed.
+//! One thread writes: it takes the writes that are waiting as one group, decides them in order against the latest
+//! state, makes them durable with one `fdatasync`, publishes the new state and answers. The current state lives in
+//! memory whole, so the database underneath is read only at the start. A slow disk makes writes slow and a full one
+//! makes them fail; reads go on, and nothing acknowledged is lost, whenever the process is killed.
 
 mod directory;
 mod disk;
@@ -32,8 +32,8 @@ const EXPIRY_RETRY_SECONDS: u64 = 1;
 pub struct Options {
     /// The directory, which belongs to the store alone. Created if missing.
     pub dir: PathBuf,
-    /// Creates and updates fail with [`Error::Full`] while the disk has less free than this many bytes, deletes while it
-    /// has less than half: room for the database to tidy up, so that it need not be stopped and opened again.
+    /// Creates and updates fail with [`Error::Full`] while the disk has less free than this many bytes, deletes while
+    /// it has less than half: room for the database to tidy up, so that it need not be stopped and opened again.
     pub free_bytes_min: u64,
 }
 
@@ -56,6 +56,7 @@ impl Embedded {
         let (requests, queue) = mpsc::channel(REQUESTS_LEN_MAX);
         let (expiry, next_expiry) = watch::channel(None);
         let (opened, opening) = oneshot::channel();
+        let (ending, ended) = oneshot::channel::<()>();
         std::thread::Builder::new()
             .name("store".into())
             .spawn(move || {
@@ -68,11 +69,13 @@ impl Embedded {
                         let _ = opened.send(Err(error));
                     }
                 });
+                // Only now is the database closed and the lock released.
+                drop(ending);
             })
             .map_err(|error| Error::Unavailable(format!("starting its thread: {error}")))?;
         let shared = opening.await.map_err(|_| closed())??;
         tasks.spawn("store expiry", expire(clock, requests.downgrade(), next_expiry));
-        tasks.spawn_graceful("store close", close(tasks.clone(), requests.downgrade(), shared.clone()));
+        tasks.spawn_graceful("store close", close(tasks.clone(), requests.downgrade(), ended));
         Ok(Self { shared, requests })
     }
 
@@ -130,20 +133,18 @@ async fn expire(clock: Clock, requests: mpsc::WeakSender<Request>, mut next: wat
     }
 }
 
-/// Closes the store when its task group ends, after the writes that were handed over before.
-async fn close(tasks: TaskGroup, requests: mpsc::WeakSender<Request>, shared: Arc<Shared>) {
-    let mut signal = shared.subscribe();
-    drop(shared);
+/// Closes the store when its task group ends, after the writes that were handed over before. Returns when it is closed.
+async fn close(tasks: TaskGroup, requests: mpsc::WeakSender<Request>, mut ended: oneshot::Receiver<()>) {
     let cancelled = tasks.cancelled();
     tokio::select! {
         biased;
-        _ = signal.wait_for(|signal| signal.closed) => return,
+        _ = &mut ended => return,
         () = cancelled.cancelled() => {}
     }
-    let (done, closed) = oneshot::channel();
-    let Some(requests) = requests.upgrade() else { return };
-    if requests.send(Request::Close { done }).await.is_ok() {
-        // An error means that the writer ended by itself, which is as good.
-        let _ = closed.await;
+    if let Some(requests) = requests.upgrade() {
+        // An error means that it is ending by itself.
+        let _ = requests.send(Request::Close).await;
     }
+    // Nothing is ever sent: the writer's end drops the sender.
+    let _ = ended.await;
 }

@@ -47,7 +47,8 @@ pub enum Error {
     /// The disk has no room: the write did not happen. Reads go on; retry when there is space.
     #[error("no space left for the store: {0}")]
     Full(String),
-    /// The store cannot write now, or is closed. The write may or may not have happened if the process ended in between.
+    /// The store cannot write now, or is closed. The write may or may not have happened if the process ended in
+    /// between.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// Another process has the store open.

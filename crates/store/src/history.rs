@@ -1,10 +1,14 @@
-//! The recent past: a ring of the latest events, one for each revision, bounded in number and bytes.
+//! The recent past: a ring of the latest events, one for each revision, bounded in number, bytes and age.
 //!
 //! Watches hold no queue of their own, only a cursor into this ring; one that falls off its end was too slow. A read at
 //! an earlier revision is the current state with the events since then undone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::{Entry, Event, Range, Revision};
 
@@ -14,6 +18,16 @@ pub const EVENTS_LEN_MAX: usize = 100_000;
 /// How many bytes the ring may keep alive that the current state does not.
 pub const EVENTS_BYTES_MAX: usize = 64 << 20;
 
+/// How long an event is kept, unless there are few. Upstream forgets after 5 to 10 minutes (kube-apiserver's
+/// `--etcd-compaction-interval`); without this a quiet cluster's leases would fill the ring in the end.
+pub const EVENTS_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// So many events are kept whatever their age, so that a client that was away from a quiet cluster may go on.
+pub const EVENTS_LEN_KEPT: u64 = 4096;
+
+/// How exactly ages are known.
+const MARK_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How many events one call of [`History::after`] looks at, so that the lock around the history is held briefly.
 const SCAN_LEN_MAX: usize = 4096;
 
@@ -21,11 +35,12 @@ const SCAN_LEN_MAX: usize = 4096;
 const BATCH_LEN_MAX: usize = 1024;
 
 /// The ring. Holds exactly the events with the revisions `oldest + 1 ..= oldest + events.len()`.
-#[derive(Debug)]
 pub struct History {
     oldest: Revision,
     events: VecDeque<Event>,
     bytes: usize,
+    /// When the store was at which revision.
+    marks: VecDeque<(Instant, Revision)>,
     len_max: usize,
     bytes_max: usize,
 }
@@ -38,7 +53,7 @@ impl History {
 
     /// As [`History::new`] with other bounds.
     pub fn bounded(oldest: Revision, len_max: usize, bytes_max: usize) -> Self {
-        Self { oldest, events: VecDeque::new(), bytes: 0, len_max, bytes_max }
+        Self { oldest, events: VecDeque::new(), bytes: 0, marks: VecDeque::new(), len_max, bytes_max }
     }
 
     /// The revision before the first event kept.
@@ -64,7 +79,22 @@ impl History {
     /// Forgets the events up to and including `revision`.
     pub fn forget(&mut self, revision: Revision) {
         while self.oldest < revision && self.pop() {}
-        self.events.shrink_to(2 * self.events.len());
+        if self.events.capacity() > 4 * self.events.len() + BATCH_LEN_MAX {
+            self.events.shrink_to(2 * self.events.len());
+        }
+    }
+
+    /// Forgets what is too old. To be called after each change, with the time of it.
+    pub fn forget_old(&mut self, now: Instant) {
+        if self.marks.back().is_none_or(|(at, _)| now.duration_since(*at) >= MARK_INTERVAL) {
+            self.marks.push_back((now, self.latest()));
+        }
+        while let Some((at, revision)) = self.marks.front().copied()
+            && now.duration_since(at) >= EVENTS_AGE_MAX
+        {
+            self.marks.pop_front();
+            self.forget(revision.min(Revision(self.latest().0.saturating_sub(EVENTS_LEN_KEPT))));
+        }
     }
 
     fn pop(&mut self) -> bool {
@@ -111,6 +141,7 @@ fn kept_bytes(event: &Event) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // time that tokio has paused
 mod tests {
     use bytes::Bytes;
 
@@ -150,6 +181,35 @@ mod tests {
         assert_eq!((small.oldest(), small.latest()), (Revision(6), Revision(9)));
         small.forget(Revision(20));
         assert_eq!((small.oldest(), small.bytes), (Revision(9), 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn old_events_are_forgotten_but_the_last_few() {
+        let mut history = History::new(Revision(1));
+        let write = |history: &mut History, count: u64| {
+            for _ in 0..count {
+                history.push(put(history.latest().next().0, "k", None));
+            }
+            history.forget_old(Instant::now());
+        };
+        write(&mut history, 10_000);
+        tokio::time::advance(EVENTS_AGE_MAX - Duration::from_secs(1)).await;
+        write(&mut history, 1);
+        assert_eq!(history.oldest(), Revision(1), "nothing is old yet");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        write(&mut history, 1);
+        assert_eq!(history.latest().0 - history.oldest().0, EVENTS_LEN_KEPT, "all are old");
+        write(&mut history, 10_000);
+        tokio::time::advance(EVENTS_AGE_MAX - MARK_INTERVAL).await;
+        write(&mut history, 1);
+        assert!(history.latest().0 - history.oldest().0 > 10_000, "the many are young");
+        for _ in 0..100 {
+            tokio::time::advance(MARK_INTERVAL).await;
+            write(&mut history, 1);
+        }
+        assert_eq!(history.latest().0 - history.oldest().0, EVENTS_LEN_KEPT);
+        assert!(history.marks.len() as u64 <= EVENTS_AGE_MAX.as_secs() / MARK_INTERVAL.as_secs() + 1);
+        assert!(history.events.capacity() < 20_000, "the room is given back");
     }
 
     #[test]

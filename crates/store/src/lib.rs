@@ -1,8 +1,8 @@
 //! Ordered keys, bytes as values, one global revision, watchable history.
 //!
-//! This crate knows nothing of kinds, JSON or HTTP, and never reads the system's clock: time comes from [`base::Clock`].
-//! Its words are etcd's: every write raises the one revision by one, an entry remembers the revision that created it and
-//! the one that last changed it, and a watch sees every write after a revision, in order, once.
+//! This crate knows nothing of kinds, JSON or HTTP, and never reads the system's clock: time comes from
+//! [`base::Clock`]. Its words are etcd's: every write raises the one revision by one, an entry remembers the revision
+//! that created it and the one that last changed it, and a watch sees every write after a revision, in order, once.
 //!
 //! Two backends share one model ([`state`], [`history`], [`shared`]) and one public suite of tests ([`conformance`]):
 //! [`Memory`] for simulation and [`Embedded`], which answers a write only when it is on the disk.
@@ -89,8 +89,8 @@ impl Store {
         })
     }
 
-    /// The entries of `range` in key order as they were at one revision: the latest, or exactly the one asked for, which
-    /// is how a paginated list goes on. `limit` bounds the entries returned (0 only counts them).
+    /// The entries of `range` in key order as they were at one revision: the latest, or exactly the one asked for,
+    /// which is how a paginated list goes on. `limit` bounds the entries returned (0 only counts them).
     ///
     /// # Errors
     /// [`Error::Compacted`] below [`Store::oldest`], [`Error::Future`] above [`Store::revision`].

@@ -49,7 +49,7 @@ impl Memory {
         let _writing = self.0.writer.lock();
         let mut state = State::clone(&self.0.shared.state());
         let event = state.apply(&write, self.0.clock.now())?;
-        self.0.shared.publish(state, [event.clone()]);
+        self.0.shared.publish(state, [event.clone()], self.0.clock.monotonic());
         Ok(event)
     }
 
@@ -62,7 +62,7 @@ impl Memory {
         let _writing = self.0.writer.lock();
         let mut state = State::clone(&self.0.shared.state());
         let events: Vec<Event> = std::iter::from_fn(|| state.expire(now)).collect();
-        self.0.shared.publish(state, events);
+        self.0.shared.publish(state, events, self.0.clock.monotonic());
     }
 
     /// Returns when the next entry's time is over; never while there is none.

@@ -4,18 +4,19 @@
 //! watch never tells an event that a read does not see yet, nor the other way round for reads at a revision.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::history::History;
 use crate::state::State;
 use crate::{At, Entry, Error, Event, Page, Range, Revision, Snapshot};
 
 /// The published side of a store.
-#[derive(Debug)]
 pub struct Shared {
     state: ArcSwap<State>,
     history: RwLock<History>,
@@ -29,6 +30,13 @@ pub struct Signal {
     pub closed: bool,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.load();
+        f.debug_struct("Shared").field("revision", &state.revision()).field("len", &state.len()).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     /// Publishes `state`; its past is unknown.
     pub fn new(state: State, history: History) -> Self {
@@ -38,12 +46,13 @@ impl Shared {
     }
 
     /// Makes `state`, which `events` led to, the latest, and wakes the watches.
-    pub fn publish(&self, state: State, events: impl IntoIterator<Item = Event>) {
+    pub fn publish(&self, state: State, events: impl IntoIterator<Item = Event>, now: Instant) {
         let revision = state.revision();
         {
             let mut history = self.history.write();
             events.into_iter().for_each(|event| history.push(event));
             assert_eq!(revision, history.latest(), "the events lead to the state");
+            history.forget_old(now);
             self.state.store(Arc::new(state));
         }
         self.signal.send_modify(|signal| signal.revision = revision);
@@ -80,11 +89,11 @@ impl Shared {
         match at {
             At::Latest => {
                 let state = self.state();
-                Ok(Snapshot { revision: state.revision(), value: page(state.range(range).cloned(), limit) })
+                Ok(Snapshot { revision: state.revision(), value: page(state.range(range), limit) })
             }
             At::Revision(revision) => {
                 let (state, then) = self.undo(range, revision)?;
-                let entries = Undone { now: state.range(range).peekable(), then: then.into_iter().peekable() };
+                let entries = Undone { now: state.range(range).peekable(), then: then.iter().peekable() };
                 Ok(Snapshot { revision, value: page(entries, limit) })
             }
         }
@@ -122,9 +131,9 @@ impl Shared {
 type Changes = BTreeMap<Arc<str>, Option<Entry>>;
 
 /// The first entries, and how many follow.
-fn page(mut entries: impl Iterator<Item = Entry>, limit: Option<usize>) -> Page {
-    let Some(limit) = limit else { return Page { entries: entries.collect(), more: false, remaining: 0 } };
-    let first = entries.by_ref().take(limit).collect();
+fn page<'a>(mut entries: impl Iterator<Item = &'a Entry>, limit: Option<usize>) -> Page {
+    let Some(limit) = limit else { return Page { entries: entries.cloned().collect(), more: false, remaining: 0 } };
+    let first = entries.by_ref().take(limit).cloned().collect();
     let remaining = entries.count();
     Page { entries: first, more: remaining > 0, remaining }
 }
@@ -132,25 +141,25 @@ fn page(mut entries: impl Iterator<Item = Entry>, limit: Option<usize>) -> Page 
 /// The entries of an earlier revision: the present ones, except where a key was something else then.
 struct Undone<'a, N: Iterator<Item = &'a Entry>> {
     now: std::iter::Peekable<N>,
-    then: std::iter::Peekable<std::collections::btree_map::IntoIter<Arc<str>, Option<Entry>>>,
+    then: std::iter::Peekable<std::collections::btree_map::Iter<'a, Arc<str>, Option<Entry>>>,
 }
 
 impl<'a, N: Iterator<Item = &'a Entry>> Iterator for Undone<'a, N> {
-    type Item = Entry;
+    type Item = &'a Entry;
 
-    fn next(&mut self) -> Option<Entry> {
+    fn next(&mut self) -> Option<&'a Entry> {
         loop {
             let changed_first = match (self.now.peek(), self.then.peek()) {
-                (now, Some((key, _))) => now.is_none_or(|now| *key <= now.key),
+                (now, Some((key, _))) => now.is_none_or(|now| **key <= now.key),
                 (_, None) => false,
             };
             if !changed_first {
-                return self.now.next().cloned();
+                return self.now.next();
             }
             let (key, then) = self.then.next()?;
-            self.now.next_if(|now| now.key == key);
+            self.now.next_if(|now| now.key == *key);
             if then.is_some() {
-                return then;
+                return then.as_ref();
             }
         }
     }

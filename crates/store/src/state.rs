@@ -113,7 +113,7 @@ fn check_value(value: Bytes) -> Result<Bytes, Error> {
 }
 
 /// All keys at one revision. A clone costs O(1) and is not changed by later writes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct State {
     revision: Revision,
     items: OrdSet<Item>,

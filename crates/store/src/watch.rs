@@ -50,8 +50,8 @@ impl Watch {
     /// at once where they come fast. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// They end the watch, and every later call repeats them: [`Error::Compacted`] if it was to start before the history
-    /// kept, [`Error::TooSlow`] if it fell behind that later, [`Error::Unavailable`] if the store was closed.
+    /// They end the watch, and every later call repeats them: [`Error::Compacted`] if it was to start before the
+    /// history kept, [`Error::TooSlow`] if it fell behind that later, [`Error::Unavailable`] if the store was closed.
     pub async fn next(&mut self) -> Result<Batch, Error> {
         loop {
             if let Some(error) = &self.ended {

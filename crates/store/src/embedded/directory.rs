@@ -85,7 +85,9 @@ impl Directory {
         }
         let mark = || -> std::io::Result<()> {
             File::create(&creating)?.sync_all()?;
-            File::open(&self.path)?.sync_all()
+            File::open(&self.path)?.sync_all()?;
+            // The directory itself may be new.
+            self.path.canonicalize()?.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
         };
         mark().map_err(|error| refused("writing", &creating, &error))
     }

@@ -40,7 +40,7 @@ pub enum Request {
     /// Delete what is over. Answers `false` if the disk refused.
     Expire { done: oneshot::Sender<bool> },
     /// End, after what was asked before.
-    Close { done: oneshot::Sender<()> },
+    Close,
 }
 
 /// The writer and all it owns. The fields are dropped in this order: the lock outlives the database.
@@ -58,8 +58,9 @@ pub struct Writer {
 enum Access {
     /// It can.
     Open(Disk),
-    /// It had to be closed. Of the groups that failed these keys may or may not have been written: when it is open again
-    /// they are first set to what is published. It is tried again from `retry_at` on, or (`None`) when there is space.
+    /// It had to be closed. Of the groups that failed these keys may or may not have been written: when it is open
+    /// again they are first set to what is published. It is tried again from `retry_at` on, or (`None`) when there is
+    /// space.
     Down { reason: String, unsure: BTreeSet<Arc<str>>, retry_at: Option<Instant> },
     /// It stays closed until the process is started again.
     Broken { reason: String },
@@ -70,7 +71,7 @@ enum Access {
 struct Group {
     writes: Vec<(Write, Answer)>,
     expired: Vec<oneshot::Sender<bool>>,
-    close: Option<oneshot::Sender<()>>,
+    closing: bool,
     bytes: usize,
 }
 
@@ -82,12 +83,12 @@ impl Group {
                 self.writes.push((write, answer));
             }
             Request::Expire { done } => self.expired.push(done),
-            Request::Close { done } => self.close = Some(done),
+            Request::Close => self.closing = true,
         }
     }
 
     fn is_full(&self) -> bool {
-        self.writes.len() >= GROUP_LEN_MAX || self.bytes >= GROUP_BYTES_MAX || self.close.is_some()
+        self.writes.len() >= GROUP_LEN_MAX || self.bytes >= GROUP_BYTES_MAX || self.closing
     }
 }
 
@@ -131,12 +132,9 @@ impl Writer {
                 let Ok(next) = self.requests.try_recv() else { break };
                 group.add(next);
             }
-            let close = group.close.take();
+            let closing = group.closing;
             self.serve(group);
-            if let Some(done) = close {
-                drop(self);
-                // An error means that nobody waits for it.
-                let _ = done.send(());
+            if closing {
                 return;
             }
         }
@@ -164,7 +162,7 @@ impl Writer {
         if !events.is_empty() {
             kept = self.commit(&state, &events);
             match &kept {
-                Ok(()) => self.shared.publish(state, events),
+                Ok(()) => self.shared.publish(state, events, self.clock.monotonic()),
                 // All that was decided may rest on a write of this group that did not happen.
                 Err(error) => answers.iter_mut().for_each(|(_, decided)| *decided = Err(error.clone())),
             }

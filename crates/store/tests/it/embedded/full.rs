@@ -115,12 +115,15 @@ async fn a_full_disk_fails_the_write_and_nothing_else() {
         }
         ballast_path = ballast(&disk, 4 << 20);
     }
+    let (_, error) = fill(&store, "last").await;
+    assert!(matches!(&error, Error::Full(_) | Error::Unavailable(_)), "{error:?}");
     let (before, revision) = (list(&store).await, store.revision());
     close(tasks).await;
-    std::fs::remove_file(&ballast_path).unwrap();
     let tasks = TaskGroup::new();
     let store = open(&disk, 0, &tasks).await;
-    assert_eq!((list(&store).await, store.revision()), (before, revision), "after a restart");
+    assert_eq!((list(&store).await, store.revision()), (before, revision), "it opens, and reads, on a full disk");
+    std::fs::remove_file(&ballast_path).unwrap();
+    assert_eq!(recovered(&store, "/with-space/last").await, revision.0 + 1);
     close(tasks).await;
 }
 

@@ -49,7 +49,7 @@ async fn what_was_written_to_tables_is_there_after_a_restart() {
         let store = disk.store.clone();
         writers.spawn(async move {
             let random = Random::seeded(writer);
-            for n in 0..90 {
+            for n in 0..70 {
                 let mut value = vec![0; 30_000 + usize::try_from(random.below(10_000)).unwrap()];
                 random.fill(&mut value);
                 let key = format!("/{writer}/{}", random.below(20));
@@ -63,7 +63,7 @@ async fn what_was_written_to_tables_is_there_after_a_restart() {
     }
     writers.join_all().await;
     let before = disk.store.range(&Range::all(), At::Latest, None).await.unwrap();
-    assert_eq!(before.revision, Revision(1 + 32 * 90));
+    assert_eq!(before.revision, Revision(1 + 32 * 70));
     let disk = disk.restart().await;
     assert_eq!(disk.store.range(&Range::all(), At::Latest, None).await.unwrap(), before);
     let disk = disk.restart().await;
