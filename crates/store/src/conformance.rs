@@ -33,7 +33,8 @@ macro_rules! for_each_conformance_test {
             a_new_store_is_empty a_created_entry_is_read_back creating_an_existing_key_is_refused
             an_update_keeps_created_and_raises_modified a_stale_update_is_told_the_current_entry
             updating_a_missing_key_is_told_there_is_none a_delete_tells_what_was_deleted
-            deleting_a_missing_key_is_refused a_stale_delete_is_told_the_current_entry a_delete_at_the_expected_revision_is_done
+            deleting_a_missing_key_is_refused a_stale_delete_is_told_the_current_entry
+            a_delete_at_the_expected_revision_is_done
             a_key_created_again_starts_anew each_write_is_a_revision_and_a_refused_one_is_none
             values_are_any_bytes large_values_are_kept_and_too_large_ones_refused too_long_keys_are_refused
             keys_are_any_text agrees_with_a_model

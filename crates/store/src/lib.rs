@@ -4,7 +4,7 @@
 //! [`base::Clock`]. Its words are etcd's: every write raises the one revision by one, an entry remembers the revision
 //! that created it and the one that last changed it, and a watch sees every write after a revision, in order, once.
 //!
-//! Two backends share one model ([`state`], [`history`], [`shared`]) and one public suite of tests ([`conformance`]):
+//! Two backends share one model (`state`, `history`, `shared`) and one public suite of tests ([`conformance`]):
 //! [`Memory`] for simulation and [`Embedded`], which answers a write only when it is on the disk.
 
 mod entry;
