@@ -1,1 +1,27 @@
-//! apiserver
+//! The API server: HTTP, authentication, authorization, admission, the generic registry and the watch cache.
+//!
+//! [`Server`] is the pipeline that every request takes, over the wire or in the same process; [`http`] puts it on a
+//! port. This crate is nobody's client: what it must know of the cluster it reads from its own caches ([`Lookup`]).
+
+mod answer;
+mod cache;
+mod catalog;
+mod convert;
+mod flow;
+mod review;
+mod lookup;
+mod server;
+mod status;
+
+pub mod admission;
+pub mod authn;
+pub mod authz;
+mod body;
+mod registry;
+
+pub use answer::{Answer, Payload, WatchStream};
+pub use authn::Caller;
+pub use cache::{Entry, Listed, Out, Step, Transform};
+pub use catalog::{Catalog, Resource};
+pub use lookup::Lookup;
+pub use server::{Options, Server};

@@ -1,0 +1,127 @@
+//! Admission: what is asked of a write between authorization and the store. Plugins change objects (`admit`) or refuse
+//! them (`validate`); the registry calls the two phases in its one order.
+
+use std::sync::Arc;
+
+use api::meta::v1::DeleteOptions;
+use api::{Kind, Object, Status};
+use futures_util::future::BoxFuture;
+
+use crate::{Caller, Lookup, Server};
+
+/// What happens to the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+    /// exec, attach, port-forward, proxy.
+    Connect,
+}
+
+/// One write, as plugins see it (upstream's `admission.Attributes`).
+pub struct Request<'a> {
+    pub server: &'a Server,
+    pub caller: &'a Arc<Caller>,
+    pub operation: Operation,
+    /// The kind of `object`: for subresources it may differ from the resource's (`Scale`, `Binding`).
+    pub kind: &'static Kind,
+    pub group: &'a str,
+    pub version: &'a str,
+    pub resource: &'a str,
+    /// `""`: the resource itself.
+    pub subresource: &'a str,
+    /// `""`: cluster-scoped.
+    pub namespace: &'a str,
+    /// `""`: a create with `generateName` whose name is not made yet.
+    pub name: &'a str,
+    /// The new object; `None` for deletes and connects.
+    pub object: Option<&'a mut dyn Object>,
+    /// The object as it is; `None` for creates.
+    pub old: Option<&'a Arc<dyn Object>>,
+    pub dry_run: bool,
+    /// The options of a delete.
+    pub delete_options: Option<&'a DeleteOptions>,
+    /// Sent to the client as `Warning` headers.
+    pub warnings: Vec<String>,
+    /// Written to the audit event.
+    pub annotations: Vec<(String, String)>,
+}
+
+impl<'a> Request<'a> {
+    /// The server's own view of the cluster.
+    pub fn lookup(&self) -> &'a Lookup {
+        self.server.lookup()
+    }
+
+    /// 403 in upstream's words (`admission.NewForbidden`).
+    pub fn forbidden(&self, why: &str) -> Status {
+        let generated = self.object.as_ref().and_then(|object| object.metadata().generate_name.as_deref());
+        let name = if self.name.is_empty() { generated.unwrap_or("Unknown") } else { self.name };
+        Status::forbidden(self.group, self.resource, name, why)
+    }
+}
+
+/// One admission plugin. Both phases default to "fine".
+pub trait Plugin: Send + Sync + 'static {
+    /// Its name as in `--enable-admission-plugins`.
+    fn name(&self) -> &'static str;
+
+    /// Whether it has anything to say about such a request; asked before either phase.
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool;
+
+    /// May change `request.object`.
+    fn admit<'a>(&'a self, _request: &'a mut Request<'_>) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// May only refuse.
+    fn validate<'a>(&'a self, _request: &'a mut Request<'_>) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Every built-in plugin, in the order upstream calls them.
+pub static ALL: &[&dyn Plugin] = &[];
+
+/// The plugins that are on, in order.
+pub struct Chain(pub Vec<&'static dyn Plugin>);
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self(ALL.to_vec())
+    }
+}
+
+impl Chain {
+    /// Whether any plugin cares for such a request; if not, building a [`Request`] can be saved.
+    pub fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
+        self.0.iter().any(|plugin| plugin.handles(operation, group, resource, subresource))
+    }
+
+    /// The mutating phase.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
+        for plugin in &self.0 {
+            if plugin.handles(request.operation, request.group, request.resource, request.subresource) {
+                plugin.admit(request).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The validating phase.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub async fn validate(&self, request: &mut Request<'_>) -> Result<(), Status> {
+        for plugin in &self.0 {
+            if plugin.handles(request.operation, request.group, request.resource, request.subresource) {
+                plugin.validate(request).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! What a request is answered with, before it becomes bytes (HTTP) or shared objects (in process).
+
+use std::sync::Arc;
+
+use api::{Object, Reply, Status, WatchEvent};
+
+use crate::cache::{Entry, Listed, Out, Step, Watcher};
+use crate::catalog::Resource;
+
+/// A success. Failures are a [`Status`].
+pub struct Answer {
+    /// The HTTP code: 200, 201 or 202.
+    pub code: u16,
+    pub payload: Payload,
+    /// For `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// What is in it.
+pub enum Payload {
+    /// A stored version: bytes and, on demand, the typed object.
+    Entry(Arc<Resource>, Arc<Entry>),
+    /// An object that is not stored in this form (dry run, scale, review).
+    Object(Arc<dyn Object>),
+    List(Arc<Resource>, Listed),
+    Status(Box<Status>),
+}
+
+impl Answer {
+    /// 200.
+    pub fn ok(payload: Payload) -> Self {
+        Self { code: 200, payload, warnings: Vec::new() }
+    }
+
+    /// 201.
+    pub fn created(payload: Payload) -> Self {
+        Self { code: 201, payload, warnings: Vec::new() }
+    }
+
+    pub(crate) fn status(status: Status) -> Self {
+        let code = status.code();
+        Self { code, payload: Payload::Status(Box::new(status)), warnings: Vec::new() }
+    }
+
+    pub(crate) fn warn(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
+        self
+    }
+
+    /// The typed form, sharing what is decoded already.
+    ///
+    /// # Errors
+    /// 500 if stored bytes cannot be decoded.
+    pub fn into_reply(self) -> Result<Reply, Status> {
+        Ok(match self.payload {
+            Payload::Entry(resource, entry) => Reply::Object(resource.object(&entry)?),
+            Payload::Object(object) => Reply::Object(object),
+            Payload::Status(status) => Reply::Status(status),
+            Payload::List(resource, listed) => Reply::List(api::List {
+                resource_version: listed.revision.to_string(),
+                continue_token: listed.continue_token,
+                remaining_item_count: listed.remaining,
+                items: listed.entries.iter().map(|entry| resource.object(entry)).collect::<Result<_, _>>()?,
+            }),
+        })
+    }
+}
+
+/// A watch under way, for HTTP ([`WatchStream::next_step`]) and in process ([`WatchStream::next`]).
+pub struct WatchStream {
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) watcher: Watcher,
+    ready: std::collections::VecDeque<Out>,
+}
+
+impl WatchStream {
+    pub(crate) fn new(resource: Arc<Resource>, watcher: Watcher) -> Self {
+        Self { resource, watcher, ready: Default::default() }
+    }
+
+    /// The resource watched.
+    pub fn resource(&self) -> &Arc<Resource> {
+        &self.resource
+    }
+
+    /// The next batch, for transports that write bytes. Dropping the future loses nothing.
+    pub async fn next_step(&mut self) -> Step {
+        self.watcher.next().await
+    }
+
+    /// The next event; `None` when the watch ended in time. Dropping the future loses nothing. Events share their typed
+    /// objects with every other in-process reader.
+    pub async fn next(&mut self) -> Option<WatchEvent> {
+        loop {
+            if let Some(out) = self.ready.pop_front() {
+                return Some(self.typed(&out));
+            }
+            match self.watcher.next().await {
+                Step::Events(events) => self.ready.extend(events),
+                Step::Bookmark { revision, initial_events_end } => {
+                    return Some(WatchEvent::Bookmark { resource_version: revision.to_string(), initial_events_end });
+                }
+                Step::End(Some(status)) => return Some(WatchEvent::Error(Box::new(status))),
+                Step::End(None) => return None,
+            }
+        }
+    }
+
+    fn typed(&self, out: &Out) -> WatchEvent {
+        match self.resource.object(out.parts().1) {
+            Err(status) => WatchEvent::Error(Box::new(status)),
+            Ok(object) => match out {
+                Out::Added(_) => WatchEvent::Added(object),
+                Out::Modified(_) => WatchEvent::Modified(object),
+                Out::Deleted(_) => WatchEvent::Deleted(object),
+            },
+        }
+    }
+}

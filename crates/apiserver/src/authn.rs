@@ -1,0 +1,154 @@
+//! Who is asking: the caller of a request, and the door through which credentials become one.
+//!
+//! An [`Authenticator`] looks at what a request carries (client certificate, bearer token) and names the caller, or has
+//! no opinion. It never decides what the caller may do.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use rustls_pki_types::CertificateDer;
+
+use crate::Lookup;
+
+/// The group of everyone who proved who they are.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// The group of everyone who did not.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The user of requests without credentials.
+pub const ANONYMOUS: &str = "system:anonymous";
+/// The group that authorization lets do everything.
+pub const MASTERS: &str = "system:masters";
+
+/// An authenticated user (upstream's `user.Info`). Also what in-process components are to the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caller {
+    pub name: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+impl Caller {
+    /// A caller with these groups and [`AUTHENTICATED`].
+    pub fn new(name: impl Into<String>, groups: &[&str]) -> Self {
+        let mut groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+        if !groups.iter().any(|group| group == AUTHENTICATED) {
+            groups.push(AUTHENTICATED.to_owned());
+        }
+        Self { name: name.into(), groups, ..Self::default() }
+    }
+
+    /// Nobody in particular.
+    pub fn anonymous() -> Self {
+        Self { name: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..Self::default() }
+    }
+
+    /// The server itself, for writes that admission must make (quota usage).
+    pub fn apiserver() -> Self {
+        Self::new("system:apiserver", &[MASTERS])
+    }
+
+    /// Whether the caller is in `group`.
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|own| own == group)
+    }
+}
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it connects from.
+    pub address: SocketAddr,
+    /// The client certificate and its chain, verified by the handshake; empty without one.
+    pub certificates: Vec<CertificateDer<'static>>,
+    identity: OnceLock<Option<pki::PeerIdentity>>,
+}
+
+impl Peer {
+    pub fn new(address: SocketAddr, certificates: Vec<CertificateDer<'static>>) -> Self {
+        Self { address, certificates, identity: OnceLock::new() }
+    }
+
+    /// What the client certificate says, read once per connection; `None` without a readable certificate.
+    pub fn identity(&self) -> Option<&pki::PeerIdentity> {
+        let read = || pki::peer_identity(self.certificates.first()?).ok();
+        self.identity.get_or_init(read).as_ref()
+    }
+}
+
+/// What an authenticator sees of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestParts<'a> {
+    pub headers: &'a HeaderMap,
+    pub peer: &'a Peer,
+}
+
+/// Credentials were shown and are no good: the answer is 401. The text is for the log, never for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadCredentials(pub String);
+
+/// Turns credentials into a caller.
+pub trait Authenticator: Send + Sync + 'static {
+    /// `Ok(None)`: no credentials of the kind this authenticator knows.
+    ///
+    /// # Errors
+    /// [`BadCredentials`] if there are such credentials and they do not hold.
+    fn authenticate<'a>(
+        &'a self,
+        parts: RequestParts<'a>,
+        lookup: &'a Lookup,
+    ) -> BoxFuture<'a, Result<Option<Arc<Caller>>, BadCredentials>>;
+}
+
+/// Client certificates: `CN` is the user, every `O` a group.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct X509;
+
+impl Authenticator for X509 {
+    fn authenticate<'a>(
+        &'a self,
+        parts: RequestParts<'a>,
+        _lookup: &'a Lookup,
+    ) -> BoxFuture<'a, Result<Option<Arc<Caller>>, BadCredentials>> {
+        Box::pin(std::future::ready(Ok(x509_caller(parts.peer))))
+    }
+}
+
+fn x509_caller(peer: &Peer) -> Option<Arc<Caller>> {
+    let identity = peer.identity()?;
+    if identity.common_name.is_empty() {
+        return None;
+    }
+    let groups: Vec<&str> = identity.organizations.iter().map(String::as_str).collect();
+    let mut caller = Caller::new(identity.common_name.clone(), &groups);
+    caller.uid = identity.uid.clone().unwrap_or_default();
+    caller.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![identity.credential_id.clone()]);
+    Some(Arc::new(caller))
+}
+
+/// Asks several authenticators in order. The first caller wins; if there is none, the first complaint counts.
+pub struct Union(pub Vec<Arc<dyn Authenticator>>);
+
+impl Authenticator for Union {
+    fn authenticate<'a>(
+        &'a self,
+        parts: RequestParts<'a>,
+        lookup: &'a Lookup,
+    ) -> BoxFuture<'a, Result<Option<Arc<Caller>>, BadCredentials>> {
+        Box::pin(async move {
+            let mut complaint = None;
+            for authenticator in &self.0 {
+                match authenticator.authenticate(parts, lookup).await {
+                    Ok(Some(caller)) => return Ok(Some(caller)),
+                    Ok(None) => {}
+                    Err(bad) => complaint = complaint.or(Some(bad)),
+                }
+            }
+            complaint.map_or(Ok(None), Err)
+        })
+    }
+}

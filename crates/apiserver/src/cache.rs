@@ -1,0 +1,280 @@
+//! The watch cache: for each resource the present state as a persistent map, and a ring of the latest events. One task
+//! feeds all of them from one watch of the store, so that all share one revision: the [`Caches::progress`].
+//!
+//! Watchers hold cursors into the ring, never queues; one that falls off its end is ended with 410.
+
+mod entry;
+mod feed;
+mod filter;
+mod list;
+mod ring;
+mod watcher;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use api::{Object, Status};
+use arc_swap::ArcSwap;
+use base::Clock;
+use bytes::Bytes;
+use imbl::OrdMap;
+use parking_lot::{Mutex, RwLock};
+use resources::AnyStrategy;
+use tokio::sync::watch;
+
+pub use entry::{Entry, push_number};
+pub use filter::Filter;
+pub use list::{ListAt, ListOptions, Listed, Paging, in_range};
+pub use ring::{Change, Event};
+pub use watcher::{Out, Step, WatchOptions, Watcher};
+
+use ring::Ring;
+
+/// How long a read waits for the cache to reach a revision (upstream's `blockTimeout`).
+const FRESH_WAIT: Duration = Duration::from_secs(3);
+
+/// The present objects of a resource. A snapshot costs O(1).
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// The revision of the last event in here; what is here holds up to [`Caches::progress`].
+    pub revision: u64,
+    pub items: OrdMap<Arc<str>, Arc<Entry>>,
+}
+
+/// One resource's state and recent events.
+pub struct Cache {
+    /// `/registry/pods/`.
+    pub prefix: String,
+    /// The strategy of the stored form.
+    pub strategy: &'static dyn AnyStrategy,
+    state: ArcSwap<State>,
+    ring: RwLock<Ring>,
+    /// Counts events; wakes watchers.
+    signal: watch::Sender<u64>,
+    pinned: Mutex<list::Pinned>,
+    /// How many readers want typed objects of every version; without any they are not kept.
+    typed_readers: AtomicUsize,
+    transform: Option<Arc<dyn Transform>>,
+}
+
+/// Turns JSON into what lies in the store and back (encryption at rest).
+pub trait Transform: Send + Sync + 'static {
+    /// JSON to stored bytes. `key` is to be authenticated with them.
+    ///
+    /// # Errors
+    /// When there is no key to seal with.
+    fn seal(&self, key: &str, json: &[u8]) -> Result<Vec<u8>, String>;
+    /// Stored bytes to JSON; bytes that were never sealed come back as they are.
+    ///
+    /// # Errors
+    /// When the bytes were changed, or sealed with a key that is not known.
+    fn open(&self, key: &str, stored: &Bytes) -> Result<Bytes, String>;
+}
+
+impl Cache {
+    fn new(prefix: String, strategy: &'static dyn AnyStrategy, transform: Option<Arc<dyn Transform>>) -> Self {
+        Self {
+            prefix,
+            strategy,
+            state: ArcSwap::from_pointee(State::default()),
+            ring: RwLock::new(Ring::new(0)),
+            signal: watch::Sender::new(0),
+            pinned: Mutex::default(),
+            typed_readers: AtomicUsize::new(0),
+            transform,
+        }
+    }
+
+    /// The present objects.
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// The entry under a store key, as far as the cache has got.
+    pub fn get(&self, key: &str) -> Option<Arc<Entry>> {
+        self.state.load().items.get(key).cloned()
+    }
+
+    /// The store's key of an object.
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        if namespace.is_empty() {
+            format!("{}{name}", self.prefix)
+        } else {
+            format!("{}{namespace}/{name}", self.prefix)
+        }
+    }
+
+    /// Typed forms are kept from now on until [`Cache::typed_reader_left`].
+    pub(crate) fn typed_reader_came(&self) {
+        self.typed_readers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn typed_reader_left(&self) {
+        self.typed_readers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn keeps_typed(&self) -> bool {
+        self.typed_readers.load(Ordering::Relaxed) > 0
+    }
+
+    /// JSON as it is to be stored.
+    pub(crate) fn seal(&self, key: &str, json: Bytes) -> Result<Bytes, Status> {
+        match &self.transform {
+            None => Ok(json),
+            Some(transform) => transform.seal(key, &json).map(Bytes::from).map_err(Status::internal),
+        }
+    }
+
+    /// What is stored, as JSON.
+    fn open(&self, key: &str, stored: &Bytes) -> Result<Bytes, Status> {
+        match &self.transform {
+            None => Ok(stored.clone()),
+            Some(transform) => transform.open(key, stored).map_err(Status::internal),
+        }
+    }
+
+    /// An entry for what the store holds: the cache's own if it has this version.
+    pub(crate) fn entry_of(&self, stored: &store::Entry) -> Result<Arc<Entry>, Status> {
+        if let Some(entry) = self.get(&stored.key)
+            && entry.revision == stored.modified.0
+        {
+            return Ok(entry);
+        }
+        self.decode(stored, false).map(Arc::new)
+    }
+
+    fn decode(&self, stored: &store::Entry, keep: bool) -> Result<Entry, Status> {
+        let json = self.open(&stored.key, &stored.value)?;
+        Entry::from_stored(self.strategy, stored.key.clone(), stored.modified.0, json, keep)
+    }
+}
+
+/// An object on its way into the store: whoever learns its revision first, the writer or the feed, makes the entry,
+/// and both share it.
+pub(crate) struct Prepared {
+    key: Arc<str>,
+    json: Bytes,
+    /// What goes into the store; kept alive so that its address stays its own.
+    value: Bytes,
+    object: Mutex<Option<Box<dyn Object>>>,
+    made: std::sync::OnceLock<Result<Arc<Entry>, Status>>,
+}
+
+impl Prepared {
+    pub(crate) fn new(key: &str, json: Bytes, value: Bytes, object: Box<dyn Object>) -> Arc<Self> {
+        let object = Mutex::new(Some(object));
+        Arc::new(Self { key: key.into(), json, value, object, made: std::sync::OnceLock::new() })
+    }
+
+    pub(crate) fn entry(&self, cache: &Cache, revision: u64) -> Result<Arc<Entry>, Status> {
+        let make = || {
+            let object = self.object.lock().take().expect("taken once, here");
+            let (key, json, keep) = (self.key.clone(), self.json.clone(), cache.keeps_typed());
+            Entry::from_object(cache.strategy, key, revision, json, object, keep).map(Arc::new)
+        };
+        self.made.get_or_init(make).clone()
+    }
+}
+
+/// All resources' caches over one store.
+pub struct Caches {
+    pub store: store::Store,
+    pub clock: Clock,
+    caches: RwLock<Vec<Arc<Cache>>>,
+    progress: watch::Sender<u64>,
+    /// Writes under way, by the address of their value: the store hands the same bytes to its watchers.
+    pending: Mutex<HashMap<usize, Arc<Prepared>>>,
+}
+
+impl Caches {
+    /// Caches for what is to come; [`Caches::feed`] fills them.
+    pub fn new(store: store::Store, clock: Clock) -> Self {
+        Self {
+            store,
+            clock,
+            caches: RwLock::default(),
+            progress: watch::Sender::new(0),
+            pending: Mutex::default(),
+        }
+    }
+
+    /// Adds a cache before [`Caches::feed`] begins; a segment is added once, later calls get the same one.
+    pub fn add(
+        &self,
+        segment: &str,
+        strategy: &'static dyn AnyStrategy,
+        transform: Option<Arc<dyn Transform>>,
+    ) -> Arc<Cache> {
+        let prefix = format!("/registry/{segment}/");
+        let mut caches = self.caches.write();
+        match caches.binary_search_by(|cache| cache.prefix.cmp(&prefix)) {
+            Ok(at) => caches[at].clone(),
+            Err(at) => {
+                let cache = Arc::new(Cache::new(prefix, strategy, transform));
+                caches.insert(at, cache.clone());
+                cache
+            }
+        }
+    }
+
+    /// The cache that keeps `key`.
+    fn of(&self, key: &str) -> Option<Arc<Cache>> {
+        let caches = self.caches.read();
+        let after = caches.partition_point(|cache| cache.prefix.as_str() <= key);
+        let cache = caches[..after].last()?;
+        key.starts_with(&cache.prefix).then(|| cache.clone())
+    }
+
+    /// The revision up to which every cache is complete.
+    pub fn progress(&self) -> u64 {
+        *self.progress.borrow()
+    }
+
+    /// Announces a write, so that its typed form need not be decoded again.
+    pub(crate) fn announce(&self, prepared: Arc<Prepared>) {
+        self.pending.lock().insert(prepared.value.as_ptr().addr(), prepared);
+    }
+
+    /// Takes back an announcement: the write failed, or was seen.
+    pub(crate) fn retract(&self, value: &Bytes) -> Option<Arc<Prepared>> {
+        self.pending.lock().remove(&value.as_ptr().addr())
+    }
+
+    /// Returns when the caches have reached `revision`.
+    ///
+    /// # Errors
+    /// 504 in upstream's words when that takes longer than 3 s.
+    pub async fn wait_for(&self, revision: u64) -> Result<(), Status> {
+        if self.progress() >= revision {
+            return Ok(());
+        }
+        let mut progress = self.progress.subscribe();
+        let reached = tokio::time::timeout(FRESH_WAIT, progress.wait_for(|at| *at >= revision)).await;
+        match reached {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(too_large(revision, self.progress())),
+        }
+    }
+
+    /// Returns when the caches hold everything written before the call.
+    ///
+    /// # Errors
+    /// As [`Caches::wait_for`].
+    pub async fn wait_fresh(&self) -> Result<(), Status> {
+        self.wait_for(self.store.revision().0).await
+    }
+}
+
+/// The answer to a resourceVersion that has not come yet (upstream's `NewTooLargeResourceVersionError`).
+pub(crate) fn too_large(asked: u64, current: u64) -> Status {
+    let mut status = Status::timeout(format!("Too large resource version: {asked}, current: {current}"), 1);
+    let cause = api::meta::v1::StatusCause {
+        message: Some("Too large resource version".to_owned()),
+        reason: Some("ResourceVersionTooLarge".to_owned()),
+        ..Default::default()
+    };
+    status.0.details.get_or_insert_with(Default::default).causes = Some(vec![cause]);
+    status
+}

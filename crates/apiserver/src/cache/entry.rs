@@ -1,0 +1,322 @@
+//! One object at one version: the bytes that go on the wire, what selectors ask for, and the typed form, decoded at
+//! most once and only if somebody asks.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use api::{Kind, Object, Status};
+use bytes::Bytes;
+use resources::AnyStrategy;
+
+/// A version of an object. Its bytes are those in the store; `resourceVersion` is put in where they are written out.
+pub struct Entry {
+    /// The store's key.
+    pub key: Arc<str>,
+    /// The `resourceVersion`.
+    pub revision: u64,
+    kind: &'static Kind,
+    stored: Bytes,
+    splice: Splice,
+    name_at: usize,
+    namespaced: bool,
+    labels: Box<[(Box<str>, Box<str>)]>,
+    fields: Box<[Box<str>]>,
+    typed: OnceLock<Arc<dyn Object>>,
+}
+
+/// Where `resourceVersion` belongs in the stored bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Splice {
+    at: usize,
+    /// Whether other members follow.
+    comma: bool,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Entry({} @{})", self.key, self.revision)
+    }
+}
+
+impl Entry {
+    /// From an object at hand. `stored` is its encoding without `resourceVersion`; the typed form is kept if `keep`.
+    pub fn from_object(
+        strategy: &dyn AnyStrategy,
+        key: Arc<str>,
+        revision: u64,
+        stored: Bytes,
+        mut object: Box<dyn Object>,
+        keep: bool,
+    ) -> Result<Self, Status> {
+        let splice = find_metadata(&stored).ok_or_else(|| Status::internal(format!("no metadata in {key}")))?;
+        let metadata = object.metadata();
+        let labels = metadata.labels.iter().flatten().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect();
+        let fields = strategy.selectable_values(&*object).into_iter().map(String::into_boxed_str).collect();
+        let name_at = key.rfind('/').map_or(0, |slash| slash + 1);
+        let typed = OnceLock::new();
+        if keep {
+            object.metadata_mut().resource_version = Some(revision.to_string());
+            let _ = typed.set(Arc::from(object));
+        }
+        Ok(Self {
+            name_at,
+            namespaced: strategy.scope() == resources::Scope::Namespaced,
+            kind: strategy.kind(),
+            key,
+            revision,
+            stored,
+            splice,
+            labels,
+            fields,
+            typed,
+        })
+    }
+
+    /// From bytes of the store.
+    ///
+    /// # Errors
+    /// 500 if they are not an object of the strategy's kind.
+    pub fn from_stored(
+        strategy: &dyn AnyStrategy,
+        key: Arc<str>,
+        revision: u64,
+        stored: Bytes,
+        keep: bool,
+    ) -> Result<Self, Status> {
+        let object = strategy.kind().decode(&stored).map_err(|error| undecodable(&key, &error))?;
+        Self::from_object(strategy, key, revision, stored, object, keep)
+    }
+
+    /// The same object under another revision: what a DELETED event shows.
+    pub fn at_revision(&self, revision: u64) -> Self {
+        Self {
+            key: self.key.clone(),
+            revision,
+            kind: self.kind,
+            stored: self.stored.clone(),
+            splice: self.splice,
+            name_at: self.name_at,
+            namespaced: self.namespaced,
+            labels: self.labels.clone(),
+            fields: self.fields.clone(),
+            typed: OnceLock::new(),
+        }
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        &self.key[self.name_at..]
+    }
+
+    /// `metadata.namespace`, or `""`.
+    pub fn namespace(&self) -> &str {
+        if !self.namespaced || self.name_at == 0 {
+            return "";
+        }
+        let before = &self.key[..self.name_at - 1];
+        before.rfind('/').map_or("", |slash| &before[slash + 1..])
+    }
+
+    /// A label's value.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let at = self.labels.binary_search_by(|(own, _)| (**own).cmp(key)).ok()?;
+        Some(&self.labels[at].1)
+    }
+
+    /// The values of the strategy's selectable paths, in their order.
+    pub fn fields(&self) -> &[Box<str>] {
+        &self.fields
+    }
+
+    /// The kind the bytes are of.
+    pub fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
+    /// The bytes as in the store: without `resourceVersion`.
+    pub fn stored(&self) -> &Bytes {
+        &self.stored
+    }
+
+    /// The typed form, shared.
+    ///
+    /// # Errors
+    /// 500 if the bytes are not of their kind (they were checked when the entry was made).
+    pub fn object(&self) -> Result<Arc<dyn Object>, Status> {
+        if let Some(object) = self.typed.get() {
+            return Ok(object.clone());
+        }
+        let mut object = self.kind.decode(&self.stored).map_err(|error| undecodable(&self.key, &error))?;
+        object.metadata_mut().resource_version = Some(self.revision.to_string());
+        Ok(self.typed.get_or_init(|| Arc::from(object)).clone())
+    }
+
+    /// A copy of the typed form to change, with its `resourceVersion`.
+    ///
+    /// # Errors
+    /// As [`Entry::object`].
+    pub fn object_to_change(&self) -> Result<Box<dyn Object>, Status> {
+        if let Some(object) = self.typed.get() {
+            return Ok(object.boxed_clone());
+        }
+        let mut object = self.kind.decode(&self.stored).map_err(|error| undecodable(&self.key, &error))?;
+        object.metadata_mut().resource_version = Some(self.revision.to_string());
+        Ok(object)
+    }
+
+    /// How many bytes [`Entry::write`] appends at most.
+    pub fn wire_len_max(&self) -> usize {
+        self.stored.len() + 48
+    }
+
+    /// Appends the JSON that goes on the wire.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let Splice { at, comma } = self.splice;
+        out.extend_from_slice(&self.stored[..at]);
+        out.extend_from_slice(b"\"resourceVersion\":\"");
+        push_number(out, self.revision);
+        out.extend_from_slice(if comma { b"\"," } else { b"\"" });
+        out.extend_from_slice(&self.stored[at..]);
+    }
+
+    /// The JSON that goes on the wire.
+    pub fn wire(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.wire_len_max());
+        self.write(&mut out);
+        out
+    }
+}
+
+fn undecodable(key: &str, error: &api::codec::DecodeError) -> Status {
+    Status::internal(format!("unable to decode the stored object {key}: {error}"))
+}
+
+/// Appends a decimal number.
+pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Finds the top-level member `metadata`, and in it the place after its opening brace.
+fn find_metadata(json: &[u8]) -> Option<Splice> {
+    let mut scan = Scan { json, at: 0 };
+    scan.expect(b'{')?;
+    loop {
+        let key = scan.string()?;
+        scan.expect(b':')?;
+        if key == b"metadata" {
+            scan.expect(b'{')?;
+            let at = scan.at;
+            scan.space();
+            return Some(Splice { at, comma: *json.get(scan.at)? != b'}' });
+        }
+        scan.value()?;
+        scan.expect(b',')?;
+    }
+}
+
+/// A reader of JSON text known to be well-formed.
+struct Scan<'a> {
+    json: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn space(&mut self) {
+        while self.json.get(self.at).is_some_and(u8::is_ascii_whitespace) {
+            self.at += 1;
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        self.space();
+        (*self.json.get(self.at)? == byte).then(|| self.at += 1)
+    }
+
+    /// A string without its quotes, escapes as they are.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        self.expect(b'"')?;
+        let start = self.at;
+        loop {
+            match self.json.get(self.at)? {
+                b'"' => break,
+                b'\\' => self.at += 2,
+                _ => self.at += 1,
+            }
+        }
+        self.at += 1;
+        Some(&self.json[start..self.at - 1])
+    }
+
+    /// Skips any value.
+    fn value(&mut self) -> Option<()> {
+        self.space();
+        let mut depth = 0usize;
+        loop {
+            match self.json.get(self.at)? {
+                b'"' => {
+                    self.string()?;
+                }
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                b'}' | b']' if depth > 0 => {
+                    depth -= 1;
+                    self.at += 1;
+                }
+                b',' | b'}' | b']' if depth == 0 => return Some(()),
+                _ => self.at += 1,
+            }
+            if depth == 0 && matches!(self.json.get(self.at)?, b',' | b'}' | b']') {
+                return Some(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spliced(json: &str) -> Option<String> {
+        let Splice { at, comma } = find_metadata(json.as_bytes())?;
+        let comma = if comma { "," } else { "" };
+        Some(format!("{}\"rv\":1{comma}{}", &json[..at], &json[at..]))
+    }
+
+    #[test]
+    fn the_revision_goes_into_the_top_level_metadata() {
+        let cases = [
+            (r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}"#, r#"{"rv":1,"name":"a"}"#),
+            (r#"{"metadata":{}}"#, r#"{"rv":1}"#),
+            (r#"{"spec":{"metadata":{"x":[1,{"a":"}"}]}},"metadata":{"name":"b"}}"#, r#"{"rv":1,"name":"b"}"#),
+            (r#"{"a":"\"metadata\":{","b":[],"c":{},"d":12,"metadata": { "n":1}}"#, r#"{"rv":1, "n":1}"#),
+        ];
+        for (json, metadata) in cases {
+            let out = spliced(json).unwrap_or_default();
+            assert!(out.ends_with(&format!("{metadata}}}")), "{json} -> {out}");
+            serde_json::from_str::<serde_json::Value>(&out).unwrap();
+        }
+        assert_eq!(spliced(r#"{"a":1}"#), None);
+        assert_eq!(spliced("[1]"), None);
+    }
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 12_345, u64::MAX] {
+            let mut out = Vec::new();
+            push_number(&mut out, number);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+}

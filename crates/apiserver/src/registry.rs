@@ -1,0 +1,223 @@
+//! The generic registry: what happens between an authorized request and the store, written once for all resources.
+//! The order of hooks is fixed here: decode, default, mutating admission, prepare, metadata, validate, validating
+//! admission, store.
+
+mod create;
+mod delete;
+mod finish;
+mod metadata;
+mod namespace;
+mod patch;
+mod pod;
+mod read;
+mod scale;
+mod token;
+mod update;
+
+use std::sync::Arc;
+
+use api::{Body, Call, FieldErrors, Object, Path, Status, Target, Verb};
+use resources::Subresource;
+
+use crate::admission::{self, Operation};
+use crate::answer::Answer;
+use crate::cache::{Cache, Entry};
+use crate::catalog::Resource;
+use crate::{Caller, Server};
+
+pub use read::{check_watch_options, revision};
+
+/// One write under way.
+pub(crate) struct Context<'a> {
+    pub server: &'a Server,
+    pub caller: &'a Arc<Caller>,
+    pub resource: &'a Arc<Resource>,
+    pub cache: &'a Arc<Cache>,
+    pub target: &'a Target,
+    pub options: &'a api::Options,
+    /// `""`: the resource itself.
+    pub subresource: &'a str,
+    pub warnings: Vec<String>,
+}
+
+/// Answers an authorized request.
+///
+/// # Errors
+/// What the client is answered instead.
+pub async fn call(
+    server: &Server,
+    caller: &Arc<Caller>,
+    resource: &Arc<Resource>,
+    call: Call,
+) -> Result<Answer, Status> {
+    let Call { verb, target, options, body } = &call;
+    let verbs = resource.strategy.verbs();
+    let subresource = target.subresource.as_deref().unwrap_or_default();
+    if resource.namespaced() && target.namespace.is_none() && !matches!(verb, Verb::List | Verb::Watch) {
+        return Err(Status::bad_request("namespace is required"));
+    }
+    if subresource.is_empty() && !verbs.contains(&verb.as_str()) {
+        return Err(method_not_allowed(resource, verb.as_str()));
+    }
+    if resource.cache.is_none() {
+        return create::virtual_object(server, caller, resource, target, options, body).await;
+    }
+    match verb {
+        Verb::Get if subresource.is_empty() => return read::get(server, resource, target, options).await,
+        Verb::List => return read::list(server, resource, &call).await,
+        Verb::Watch => return Err(Status::bad_request("a watch is not answered by one object")),
+        _ => {}
+    }
+    let cache = resource.cache(verb.as_str())?;
+    let mut context =
+        Context { server, caller, resource, cache, target, options, subresource, warnings: Vec::new() };
+    let answer = if subresource.is_empty() {
+        context.main(*verb, body, &call).await
+    } else {
+        context.subresource(*verb, body).await
+    }?;
+    let mut warnings = answer.warnings.clone();
+    warnings.extend(context.warnings);
+    Ok(answer.warn(warnings))
+}
+
+fn method_not_allowed(resource: &Resource, verb: &str) -> Status {
+    Status::method_not_allowed(resource.group(), resource.plural(), verb)
+}
+
+impl Context<'_> {
+    async fn main(&mut self, verb: Verb, body: &Body, call: &Call) -> Result<Answer, Status> {
+        match (verb, body) {
+            (Verb::Create, _) => self.create(body).await,
+            (Verb::Update, _) => self.update(body).await,
+            (Verb::Patch, Body::Patch(kind, text)) => self.patch(*kind, text).await,
+            (Verb::Delete, _) => self.delete(body).await,
+            (Verb::DeleteCollection, _) => self.delete_collection(call).await,
+            _ => Err(method_not_allowed(self.resource, verb.as_str())),
+        }
+    }
+
+    async fn subresource(&mut self, verb: Verb, body: &Body) -> Result<Answer, Status> {
+        let found = self.resource.strategy.subresources().iter().find(|own| own.name() == self.subresource);
+        let Some(subresource) = found else { return Err(Status::unknown_resource()) };
+        match (subresource, verb, body) {
+            (
+                Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize,
+                Verb::Get,
+                _,
+            ) => read::get(self.server, self.resource, self.target, self.options).await,
+            (
+                Subresource::Status
+                | Subresource::EphemeralContainers
+                | Subresource::Resize
+                | Subresource::Finalize,
+                Verb::Update,
+                _,
+            ) => self.update(body).await,
+            (
+                Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize,
+                Verb::Patch,
+                Body::Patch(kind, text),
+            ) => self.patch(*kind, text).await,
+            (Subresource::Scale, Verb::Get, _) => self.get_scale().await,
+            (Subresource::Scale, Verb::Update, _) => self.update_scale(body).await,
+            (Subresource::Scale, Verb::Patch, Body::Patch(kind, text)) => self.patch_scale(*kind, text).await,
+            (Subresource::Binding, Verb::Create, _) => self.bind(body).await,
+            (Subresource::Eviction, Verb::Create, _) => self.evict(body).await,
+            (Subresource::Token, Verb::Create, _) => self.token(body).await,
+            _ => Err(method_not_allowed(self.resource, verb.as_str())),
+        }
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        if self.resource.namespaced() { self.target.namespace.as_deref().unwrap_or_default() } else { "" }
+    }
+
+    /// The name in the path.
+    pub(crate) fn name(&self) -> &str {
+        self.target.name.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn key(&self) -> String {
+        self.cache.key(self.namespace(), self.name())
+    }
+
+    /// The object in the path as it is now.
+    pub(crate) async fn current(&self) -> Result<Option<Arc<Entry>>, Status> {
+        read::current(self.server, self.cache, &self.key()).await
+    }
+
+    /// As [`Context::current`], 404 if there is none.
+    pub(crate) async fn existing(&self) -> Result<Arc<Entry>, Status> {
+        self.current().await?.ok_or_else(|| self.resource.not_found(self.name()))
+    }
+
+    pub(crate) fn conflict(&self, why: &str) -> Status {
+        Status::conflict(self.resource.group(), self.resource.plural(), self.name(), why)
+    }
+
+    pub(crate) fn invalid(&self, name: &str, errors: &FieldErrors) -> Status {
+        Status::invalid(self.resource.group(), self.resource.kind().kind, name, errors)
+    }
+
+    /// Runs one phase of admission over an object.
+    pub(crate) async fn admit(
+        &mut self,
+        phase: Phase,
+        operation: Operation,
+        object: Option<&mut dyn Object>,
+        old: Option<&Arc<dyn Object>>,
+        delete_options: Option<&api::meta::v1::DeleteOptions>,
+    ) -> Result<(), Status> {
+        let (group, resource) = (self.resource.group(), self.resource.plural());
+        let chain = &self.server.options.admission;
+        if !chain.handles(operation, group, resource, self.subresource) {
+            return Ok(());
+        }
+        let named = object.as_ref().map(|object| object.name().to_owned()).filter(|name| !name.is_empty());
+        let name = named.as_deref().unwrap_or_else(|| self.name()).to_owned();
+        let kind = object.as_ref().map_or_else(|| self.resource.kind(), |object| object.kind());
+        let namespace = self.namespace().to_owned();
+        let mut request = admission::Request {
+            server: self.server,
+            caller: self.caller,
+            operation,
+            kind,
+            group,
+            version: self.resource.kind().version,
+            resource,
+            subresource: self.subresource,
+            namespace: &namespace,
+            name: &name,
+            object,
+            old,
+            dry_run: self.options.dry_run,
+            delete_options,
+            warnings: Vec::new(),
+            annotations: Vec::new(),
+        };
+        let result = match phase {
+            Phase::Mutate => chain.admit(&mut request).await,
+            Phase::Validate => chain.validate(&mut request).await,
+        };
+        let warnings = std::mem::take(&mut request.warnings);
+        drop(request);
+        self.warnings.extend(warnings);
+        result
+    }
+}
+
+/// The two phases of admission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Mutate,
+    Validate,
+}
+
+/// `metadata.resourceVersion` must be given for an update.
+pub(crate) fn resource_version_required() -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let path = Path::new("metadata").child("resourceVersion");
+    errors.invalid(&path, 0, "must be specified for an update");
+    errors
+}

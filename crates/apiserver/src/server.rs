@@ -1,0 +1,219 @@
+//! The request pipeline, apart from any transport: authorization, then flow control, then the registry (with admission
+//! inside). HTTP and in-process callers take the same way; for none of them a step is left out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Call, Status, Verb};
+use base::{Clock, Random, TaskGroup};
+use resources::AnyStrategy;
+use store::Store;
+
+use crate::answer::{Answer, WatchStream};
+use crate::authn::Authenticator;
+use crate::authz::{Attributes, Authorizer, Decision, What};
+use crate::cache::{Caches, Filter, Transform, WatchOptions, Watcher};
+use crate::catalog::{Catalog, Resource};
+use crate::flow::Flow;
+use crate::{Caller, Lookup, admission, authn, authz, registry};
+
+/// Shortest default life of a watch without `timeoutSeconds`; the longest is twice that (upstream's
+/// `--min-request-timeout`).
+const WATCH_MIN: Duration = Duration::from_secs(1800);
+
+/// What a server is made of. `Options::default()` lets in only client certificates of `system:masters`.
+pub struct Options {
+    pub clock: Clock,
+    pub random: Random,
+    /// What is served.
+    pub strategies: &'static [&'static dyn AnyStrategy],
+    pub authenticator: Arc<dyn Authenticator>,
+    pub authorizer: Arc<dyn Authorizer>,
+    pub admission: admission::Chain,
+    /// Storage segments (`secrets`) whose bytes are sealed.
+    pub transforms: Vec<(String, Arc<dyn Transform>)>,
+    /// Without one, `serviceaccounts/token` answers 503.
+    pub tokens: Option<Arc<pki::token::Signer>>,
+    /// The audiences of a token for which none are asked; the API server is in each of them.
+    pub token_audiences: Vec<String>,
+    /// How kubelets are reached; without it, logs, exec and the like answer 503.
+    pub kubelet: Option<Arc<rustls::ClientConfig>>,
+    /// The documents of the service account issuer, `(configuration, JWKS)`.
+    pub openid: Option<(String, String)>,
+    /// Requests under way at once: those that read, those that write.
+    pub reads_len_max: usize,
+    pub writes_len_max: usize,
+    /// The own version, `0.1.0`; shown as `v1.37.0+pintle.0.1.0`.
+    pub version: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Clock::system(),
+            random: Random::system(),
+            strategies: resources::ALL,
+            authenticator: Arc::new(authn::X509),
+            authorizer: Arc::new(authz::Union(vec![
+                Arc::new(authz::AlwaysAllowHealth),
+                Arc::new(authz::Privileged),
+            ])),
+            admission: admission::Chain::default(),
+            transforms: Vec::new(),
+            tokens: None,
+            token_audiences: vec!["https://kubernetes.default.svc.cluster.local".to_owned()],
+            kubelet: None,
+            openid: None,
+            reads_len_max: 400,
+            writes_len_max: 200,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// The API server without a transport.
+pub struct Server {
+    pub(crate) options: Options,
+    pub(crate) lookup: Lookup,
+    pub(crate) flow: Flow,
+    tasks: TaskGroup,
+}
+
+impl Server {
+    /// Reads the store and begins to follow it. Ends with `tasks`: watches are then ended in good order.
+    ///
+    /// # Errors
+    /// 500 or 503 if the store cannot be read.
+    pub async fn start(store: Store, options: Options, tasks: TaskGroup) -> Result<Arc<Self>, Status> {
+        let caches = Arc::new(Caches::new(store, options.clock));
+        let catalog = Arc::new(Catalog::new(options.strategies, &caches, &options.transforms));
+        caches.fill().await?;
+        let feed = caches.clone();
+        tasks.spawn("watch cache", async move { feed.follow().await });
+        let flow = Flow::new(options.reads_len_max, options.writes_len_max);
+        Ok(Arc::new(Self { options, lookup: Lookup { caches, catalog }, flow, tasks }))
+    }
+
+    /// The server's own view of the cluster.
+    pub fn lookup(&self) -> &Lookup {
+        &self.lookup
+    }
+
+    /// What the server was made of.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn caches(&self) -> &Arc<Caches> {
+        &self.lookup.caches
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskGroup {
+        &self.tasks
+    }
+
+    pub(crate) fn now(&self) -> api::Timestamp {
+        self.options.clock.now()
+    }
+
+    /// Answers one request. For [`Verb::Watch`] see [`Server::watch`].
+    ///
+    /// # Errors
+    /// What the client is answered instead.
+    pub async fn call(&self, caller: &Arc<Caller>, call: Call) -> Result<Answer, Status> {
+        let resource = self.resource(&call)?.clone();
+        self.authorize_call(caller, &call)?;
+        let _seat = self.flow.enter(caller, call.verb).await?;
+        registry::call(self, caller, &resource, call).await
+    }
+
+    /// Starts a watch.
+    ///
+    /// # Errors
+    /// What the client is answered instead; errors later on are events.
+    pub async fn watch(&self, caller: &Arc<Caller>, call: Call) -> Result<WatchStream, Status> {
+        let resource = self.resource(&call)?.clone();
+        self.authorize_call(caller, &call)?;
+        self.start_watch(resource, &call, true).await
+    }
+
+    /// As [`Server::watch`] once the caller is authorized. `typed`: the reader wants objects, not bytes.
+    pub(crate) async fn start_watch(
+        &self,
+        resource: Arc<Resource>,
+        call: &Call,
+        typed: bool,
+    ) -> Result<WatchStream, Status> {
+        let cache = resource.cache("watch")?.clone();
+        registry::check_watch_options(&call.options)?;
+        let options = WatchOptions {
+            filter: self.filter(&resource, call)?,
+            revision: registry::revision(call.options.resource_version.as_deref())?,
+            send_initial_events: call.options.send_initial_events,
+            bookmarks: call.options.allow_watch_bookmarks,
+            timeout: call.options.timeout_seconds.filter(|seconds| *seconds > 0).map_or_else(
+                || WATCH_MIN.mul_f64(1.0 + self.options.random.fraction()),
+                |seconds| Duration::from_secs(seconds.min(u64::from(u32::MAX))),
+            ),
+            typed,
+        };
+        let watcher = Watcher::start(self.caches().clone(), cache, options, self.tasks.cancelled()).await?;
+        Ok(WatchStream::new(resource, watcher))
+    }
+
+    pub(crate) fn filter(&self, resource: &Resource, call: &Call) -> Result<Filter, Status> {
+        let cache = resource.cache(call.verb.as_str())?;
+        Filter::parse(
+            cache.strategy,
+            call.target.namespace.as_deref(),
+            call.target.name.as_deref(),
+            call.options.label_selector.as_deref(),
+            call.options.field_selector.as_deref(),
+            resource.convert.map(|convert| convert.stored_path),
+        )
+    }
+
+    /// The resource asked for.
+    ///
+    /// # Errors
+    /// 404 if it is not served.
+    pub(crate) fn resource(&self, call: &Call) -> Result<&Arc<Resource>, Status> {
+        let target = &call.target;
+        let found = self.lookup.catalog.find(&target.group, &target.version, &target.resource);
+        found.ok_or_else(Status::unknown_resource)
+    }
+
+    pub(crate) fn authorize_call(&self, caller: &Caller, call: &Call) -> Result<(), Status> {
+        let target = &call.target;
+        let options = &call.options;
+        let collective = matches!(call.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+        let selected = options.field_selector.as_deref().filter(|_| collective).and_then(name_in_field_selector);
+        let what = What::Resource {
+            group: &target.group,
+            version: &target.version,
+            resource: &target.resource,
+            subresource: target.subresource.as_deref().unwrap_or_default(),
+            namespace: target.namespace.as_deref().unwrap_or_default(),
+            name: target.name.as_deref().or(selected.as_deref()).unwrap_or_default(),
+            field_selector: options.field_selector.as_deref(),
+            label_selector: options.label_selector.as_deref(),
+        };
+        self.authorize(&Attributes { caller, verb: call.verb.as_str(), what })
+    }
+
+    /// Asks the authorizers.
+    ///
+    /// # Errors
+    /// 403 unless one of them allows it.
+    pub fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        match self.options.authorizer.authorize(attributes, &self.lookup) {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(authz::forbidden(attributes, &reason)),
+        }
+    }
+}
+
+/// The name in `metadata.name=x`: a list narrowed to one object is authorized as one (upstream's RequestInfo).
+fn name_in_field_selector(selector: &str) -> Option<String> {
+    Some(api::FieldSelector::parse(selector).ok()?.exact("metadata.name")?.to_owned())
+}
