@@ -112,3 +112,8 @@ impl Trail {
 
 #[cfg(test)]
 mod tests;
+
+/// A pod template as JSON: what a Deployment hashes to name its ReplicaSets.
+pub fn encode_template(template: &crate::core::v1::PodTemplateSpec) -> Vec<u8> {
+    serde_json::to_vec(template).expect("string keys and finite numbers always encode")
+}

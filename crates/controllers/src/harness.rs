@@ -4,6 +4,7 @@
 //! A key is reconciled by one worker at a time, and never against a view older than the harness's own last write for
 //! that key ([`pending`]): so a plan is never made twice for want of seeing its own effect.
 
+mod act;
 mod execute;
 mod pending;
 mod plan;
@@ -17,6 +18,7 @@ use api::rbac::v1::{ClusterRole, PolicyRule};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, Recorder, Reflectors, WorkQueue};
 
+pub use act::{Acting, Actor};
 pub use plan::{Op, Plan, Report, Step};
 pub use read::{Read, View};
 
@@ -33,9 +35,26 @@ pub struct Context {
     pub reflectors: Reflectors,
     /// The client to write with, by controller name: each has an identity of its own.
     pub client_for: Arc<dyn Fn(&str) -> Client + Send + Sync>,
+    pub facts: Arc<Facts>,
     pub clock: Clock,
     pub random: Random,
     pub tasks: TaskGroup,
+}
+
+/// What controllers must know of the cluster and cannot read from it.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The CA that pods check the API server with, PEM.
+    pub root_ca_pem: String,
+    /// Every resource that is stored.
+    pub resources: Vec<Resource>,
+}
+
+/// A stored resource.
+#[derive(Debug, Clone, Copy)]
+pub struct Resource {
+    pub kind: &'static api::Kind,
+    pub namespaced: bool,
 }
 
 /// Verbs a controller needs on a resource, from which its ClusterRole is made.
@@ -56,6 +75,15 @@ impl Write {
     /// Updates of the status of a kind's objects.
     pub fn status<T: Typed>() -> Self {
         Self::subresource::<T>("status", &["update", "patch"])
+    }
+
+    fn rule(&self) -> PolicyRule {
+        PolicyRule {
+            api_groups: Some(vec![self.group.to_owned()]),
+            resources: Some(vec![self.resource.clone()]),
+            verbs: self.verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+            ..Default::default()
+        }
     }
 
     /// Verbs on a subresource.
@@ -105,12 +133,7 @@ impl<C: Controller> AnyController for Erased<C> {
     fn rules(&self) -> Vec<PolicyRule> {
         let mut rules: Vec<PolicyRule> = C::reads().iter().map(|read| rule(read.kind(), "", READ)).collect();
         rules.push(rule(C::Primary::KIND, "", READ));
-        rules.extend(C::writes().iter().map(|write| PolicyRule {
-            api_groups: Some(vec![write.group.to_owned()]),
-            resources: Some(vec![write.resource.clone()]),
-            verbs: write.verbs.iter().map(|verb| (*verb).to_owned()).collect(),
-            ..Default::default()
-        }));
+        rules.extend(C::writes().iter().map(Write::rule));
         rules.push(events_rule());
         rules
     }

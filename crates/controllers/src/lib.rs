@@ -5,8 +5,27 @@
 //! time is handed to `plan`.
 
 pub mod harness;
+mod pod;
 
-pub use harness::{AnyController, Context, Controller, Erased, Plan, Read, Step, View, Write};
+mod endpoints;
+
+mod deployment;
+mod endpoint;
+mod endpointslice;
+mod replicaset;
+mod root_ca;
+mod service_account;
+
+pub use harness::{
+    Acting, Actor, AnyController, Context, Controller, Erased, Facts, Plan, Read, Resource, Step, View, Write,
+};
 
 /// Every controller.
-pub static ALL: &[&dyn AnyController] = &[];
+pub static ALL: &[&dyn AnyController] = &[
+    &Erased(deployment::Controller),
+    &Erased(replicaset::Controller),
+    &Erased(endpointslice::Controller),
+    &Erased(endpoint::Controller),
+    &Erased(service_account::Controller),
+    &Erased(root_ca::Controller),
+];

@@ -77,7 +77,8 @@ async fn reconcile<C: Controller>(
     let primary = reflector.get(key);
     let plan = {
         let unseen = written.unseen(reflectors);
-        let view = View::new(reflectors, &unseen);
+        let failure = written.failure.take();
+        let view = View { reflectors, gone: &unseen, failure: failure.as_deref(), facts: &worker.context.facts };
         match &primary {
             Some(primary) => controller.plan(primary, &view, now),
             None => controller.plan_gone(key, &view, now),
@@ -85,6 +86,11 @@ async fn reconcile<C: Controller>(
     };
     let about: Option<&dyn Object> = primary.as_deref().map(|object| object as &dyn Object);
     let result = execute(worker, about, plan, &mut written).await;
+    if let Err(error) = &result
+        && !error.is_conflict()
+    {
+        written.failure = Some(error.to_string());
+    }
     worker.pending.put(key, written);
     result
 }

@@ -12,6 +12,8 @@ pub(super) struct Written {
     pub reach: Vec<(&'static Kind, u64)>,
     /// Objects deleted, by uid: left out of views as long as those still show them as live.
     pub gone: BTreeMap<String, (&'static Kind, String)>,
+    /// Why the last plan was not carried out to its end.
+    pub failure: Option<String>,
 }
 
 impl Written {
@@ -30,7 +32,7 @@ impl Written {
     }
 
     fn is_empty(&self) -> bool {
-        self.reach.is_empty() && self.gone.is_empty()
+        self.reach.is_empty() && self.gone.is_empty() && self.failure.is_none()
     }
 }
 

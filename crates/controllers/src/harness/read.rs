@@ -8,7 +8,7 @@ use api::{Kind, Object, Typed};
 use client::reflector::Snapshot;
 use client::{Change, Reflectors, WorkQueue};
 
-use super::Context;
+use super::{Context, Facts};
 
 /// A kind that is read beside the primary, and how its changes map to keys of the primary.
 pub struct Read {
@@ -88,12 +88,25 @@ pub struct View<'a> {
     pub(super) reflectors: &'a Reflectors,
     /// Uids this key's last plan deleted.
     pub(super) gone: &'a BTreeSet<String>,
+    /// Why this key's last plan was not carried out to its end.
+    pub(super) failure: Option<&'a str>,
+    pub(super) facts: &'a Facts,
 }
 
 impl<'a> View<'a> {
     /// A view for tests and for services that are no [`super::Controller`].
-    pub fn new(reflectors: &'a Reflectors, gone: &'a BTreeSet<String>) -> Self {
-        Self { reflectors, gone }
+    pub fn new(reflectors: &'a Reflectors, gone: &'a BTreeSet<String>, facts: &'a Facts) -> Self {
+        Self { reflectors, gone, failure: None, facts }
+    }
+
+    /// What cannot be read from the API.
+    pub fn facts(&self) -> &'a Facts {
+        self.facts
+    }
+
+    /// Why this key's last plan was not carried out to its end, if it was not: for conditions that tell the user.
+    pub fn failure(&self) -> Option<&'a str> {
+        self.failure
     }
 
     /// The object with that key (`namespace/name`, or `name`).
