@@ -230,12 +230,5 @@ fn build(
             app_protocol: port.app_protocol.clone(),
         })
         .collect();
-    EndpointSlice {
-        metadata,
-        address_type: family.to_owned(),
-        endpoints: (!endpoints.is_empty() || old.is_some_and(|old| old.endpoints == Some(Vec::new())))
-            .then_some(endpoints)
-            .or(Some(Vec::new())),
-        ports: Some(ports),
-    }
+    EndpointSlice { metadata, address_type: family.to_owned(), endpoints: Some(endpoints), ports: Some(ports) }
 }

@@ -20,7 +20,7 @@ use client::{Client, Recorder, Reflectors, WorkQueue};
 
 pub use act::{Acting, Actor};
 pub use plan::{Op, Plan, Report, Step};
-pub use read::{Read, View};
+pub use read::{Read, View, node_of};
 
 /// Failed keys return after 5 ms, doubling to 1000 s (client-go's defaults).
 const RETRY_FIRST: Duration = Duration::from_millis(5);

@@ -8,13 +8,17 @@ pub mod harness;
 mod pod;
 
 mod endpoints;
+mod taints;
 
 mod deployment;
 mod endpoint;
 mod endpointslice;
+mod namespace;
+mod node_lifecycle;
 mod replicaset;
 mod root_ca;
 mod service_account;
+mod taint_eviction;
 
 pub use harness::{
     Acting, Actor, AnyController, Context, Controller, Erased, Facts, Plan, Read, Resource, Step, View, Write,
@@ -28,4 +32,7 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(endpoint::Controller),
     &Erased(service_account::Controller),
     &Erased(root_ca::Controller),
+    &Erased(node_lifecycle::Controller),
+    &Erased(taint_eviction::Controller),
+    &Acting(namespace::Controller),
 ];

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use api::core::v1::Pod;
 use api::{Kind, Object, Typed};
 use client::reflector::Snapshot;
 use client::{Change, Reflectors, WorkQueue};
@@ -133,9 +134,21 @@ impl<'a> View<'a> {
         objects
     }
 
+    /// The pods bound to a node.
+    pub fn on_node(&self, node: &str) -> Vec<Arc<Pod>> {
+        let mut pods = self.reflectors.of::<Pod>().index(node_of).get(node);
+        pods.retain(|pod| self.sees(&**pod));
+        pods
+    }
+
     fn sees(&self, object: &dyn Object) -> bool {
         !self.gone.contains(object.uid())
     }
+}
+
+/// The node a pod is bound to, for an index.
+pub fn node_of(pod: &Pod) -> Vec<String> {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).into_iter().collect()
 }
 
 fn controller_uid<T: Typed>(object: &T) -> Vec<String> {
