@@ -188,7 +188,10 @@ pub enum WatchEvent {
     Modified(Arc<dyn Object>),
     Deleted(Arc<dyn Object>),
     /// Everything up to this revision was sent. `initial_events_end` marks the end of a streamed initial list.
-    Bookmark { resource_version: String, initial_events_end: bool },
+    Bookmark {
+        resource_version: String,
+        initial_events_end: bool,
+    },
     /// The watch ends; 410 means list anew.
     Error(Box<Status>),
 }

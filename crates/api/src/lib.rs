@@ -8,6 +8,7 @@ pub mod call;
 pub mod codec;
 pub mod field;
 pub mod kinds;
+pub mod managed;
 pub mod name;
 pub mod object;
 pub mod owner;

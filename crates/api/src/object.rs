@@ -7,6 +7,9 @@ use std::sync::Arc;
 use crate::codec::DecodeError;
 use crate::meta::v1::ObjectMeta;
 
+/// An object read from its encoding, or why it could not be read.
+pub(crate) type Decoded = Result<Box<dyn Object>, DecodeError>;
+
 /// The identity of a built-in type: group, version, kind and resource (plural) name.
 #[derive(Debug)]
 pub struct Kind {
@@ -22,8 +25,8 @@ pub struct Kind {
     pub plural: &'static str,
     /// The schema definition's name, `io.k8s.api.apps.v1.Deployment`.
     pub definition: &'static str,
-    pub(crate) decode: fn(&[u8]) -> Result<Box<dyn Object>, DecodeError>,
-    pub(crate) from_value: fn(serde_json::Value) -> Result<Box<dyn Object>, DecodeError>,
+    pub(crate) decode: fn(&[u8]) -> Decoded,
+    pub(crate) from_value: fn(serde_json::Value) -> Decoded,
 }
 
 impl PartialEq for Kind {

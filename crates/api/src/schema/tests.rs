@@ -28,7 +28,7 @@ fn every_built_in_kind_has_its_definition() {
     for kind in crate::kinds::ALL {
         let definition = of_kind(kind).unwrap_or_else(|| panic!("{}", kind.definition));
         assert!(definition.kinds.contains(&(kind.group, kind.version, kind.kind)), "{}", kind.definition);
-        assert_eq!(definition.property("metadata").is_some(), true, "{}", kind.definition);
+        assert!(definition.property("metadata").is_some(), "{}", kind.definition);
     }
 }
 

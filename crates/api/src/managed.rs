@@ -1,0 +1,374 @@
+//! Who owns which field: `metadata.managedFields`, and server-side apply on top of it
+//! (`apimachinery/pkg/util/managedfields`, `sigs.k8s.io/structured-merge-diff`).
+//!
+//! Everything works on value trees in normal form (see [`crate::schema::normalize`]) and on a definition. Never reads
+//! a clock: the time of a write is an argument.
+
+use serde_json::{Map, Value, json};
+
+use crate::Timestamp;
+use crate::meta::v1::StatusCause;
+use crate::schema::{self, Definition};
+use crate::status::{Reason, Status};
+
+mod set;
+mod walk;
+
+pub use set::Set;
+
+/// How many managers with operation Update an object remembers; the oldest are merged beyond that.
+pub const UPDATE_MANAGERS_MAX: usize = 10;
+/// The manager that the oldest entries are merged into.
+const ANCIENT_MANAGER: &str = "ancient-changes";
+/// Who owns what an object held before the first apply.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// Who writes, through which door, when.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer<'a> {
+    /// The `fieldManager` parameter, or the user agent up to its first `/`.
+    pub manager: &'a str,
+    /// For example `status`; `""` for the object itself.
+    pub subresource: &'a str,
+    /// The version of the request, `apps/v1`.
+    pub api_version: &'a str,
+    pub now: Timestamp,
+    /// Top-level fields that this door does not write (`status` for the object itself, where it has such a
+    /// subresource).
+    pub ignored: &'a [&'a str],
+}
+
+/// The manager's name for a request without a `fieldManager` parameter: its user agent up to the first `/`.
+pub fn manager_of(user_agent: &str) -> &str {
+    let name = user_agent.split('/').next().unwrap_or_default();
+    // upstream allows 128 characters
+    name.char_indices().nth(128).map_or(name, |(end, _)| &name[..end])
+}
+
+/// One manager's fields.
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    manager: String,
+    applies: bool,
+    api_version: String,
+    subresource: String,
+    time: Option<String>,
+    fields: Set,
+}
+
+impl Entry {
+    fn of(writer: &Writer<'_>, applies: bool) -> Self {
+        Self {
+            manager: writer.manager.to_owned(),
+            applies,
+            api_version: writer.api_version.to_owned(),
+            subresource: writer.subresource.to_owned(),
+            time: None,
+            fields: Set::default(),
+        }
+    }
+
+    /// Whether two entries are of the same manager. An applier is the same in every version.
+    fn same(&self, other: &Self) -> bool {
+        self.manager == other.manager
+            && self.applies == other.applies
+            && self.subresource == other.subresource
+            && (self.applies || self.api_version == other.api_version)
+    }
+
+    fn decode(value: &Value) -> Option<Self> {
+        let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let applies = match value.get("operation").and_then(Value::as_str) {
+            Some("Apply") => true,
+            Some("Update") => false,
+            _ => return None,
+        };
+        Some(Self {
+            manager: text("manager"),
+            applies,
+            api_version: text("apiVersion"),
+            subresource: text("subresource"),
+            time: value.get("time").and_then(Value::as_str).map(str::to_owned),
+            fields: Set::decode(value.get("fieldsV1")?),
+        })
+    }
+
+    fn encode(&self) -> Value {
+        let mut map = Map::new();
+        map.insert("manager".into(), json!(self.manager));
+        map.insert("operation".into(), json!(if self.applies { "Apply" } else { "Update" }));
+        map.insert("apiVersion".into(), json!(self.api_version));
+        if let Some(time) = &self.time {
+            map.insert("time".into(), json!(time));
+        }
+        map.insert("fieldsType".into(), json!("FieldsV1"));
+        map.insert("fieldsV1".into(), self.fields.encode());
+        if !self.subresource.is_empty() {
+            map.insert("subresource".into(), json!(self.subresource));
+        }
+        Value::Object(map)
+    }
+
+    /// As conflicts name it.
+    fn shown(&self) -> String {
+        let subresource = if self.subresource.is_empty() {
+            String::new()
+        } else {
+            format!(" with subresource {:?}", self.subresource)
+        };
+        if self.applies {
+            format!("{:?}{subresource}", self.manager)
+        } else {
+            format!("{:?}{subresource} using {}", self.manager, self.api_version)
+        }
+    }
+}
+
+fn entries_of(object: &Value) -> Vec<Entry> {
+    let list = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Entry::decode).collect()
+}
+
+/// `[{}]` asks for all entries to be dropped.
+fn asks_for_reset(object: &Value) -> bool {
+    match object.pointer("/metadata/managedFields").and_then(Value::as_array).map(Vec::as_slice) {
+        Some([only]) => only.as_object().is_some_and(Map::is_empty),
+        _ => false,
+    }
+}
+
+fn store(object: &mut Value, mut entries: Vec<Entry>) {
+    entries.retain(|entry| !entry.fields.is_empty());
+    cap(&mut entries);
+    let order = |entry: &Entry| {
+        let Entry { manager, applies, api_version, subresource, time, .. } = entry;
+        (!applies, time.clone(), manager.clone(), api_version.clone(), subresource.clone())
+    };
+    entries.sort_by_cached_key(order);
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    if entries.is_empty() {
+        metadata.shift_remove("managedFields");
+    } else {
+        metadata.insert("managedFields".into(), entries.iter().map(Entry::encode).collect());
+    }
+}
+
+/// Merges the oldest updaters of one version until there are few enough.
+fn cap(entries: &mut Vec<Entry>) {
+    let updaters = entries.iter().filter(|entry| !entry.applies).count();
+    let Some(excess) = updaters.checked_sub(UPDATE_MANAGERS_MAX).filter(|excess| *excess > 0) else { return };
+    let mut oldest: Vec<usize> = (0..entries.len()).filter(|index| !entries[*index].applies).collect();
+    oldest.sort_by(|a, b| entries[*a].time.cmp(&entries[*b].time));
+    // one more than the excess, for what they are merged into counts too
+    let mut gone: Vec<usize> = oldest.into_iter().take(excess + 1).collect();
+    gone.sort_unstable();
+    let mut buckets: Vec<Entry> = Vec::new();
+    for index in gone.into_iter().rev() {
+        let old = entries.remove(index);
+        match buckets.iter_mut().find(|bucket| bucket.api_version == old.api_version) {
+            Some(bucket) => {
+                bucket.fields.extend(&old.fields);
+                bucket.time = bucket.time.take().max(old.time);
+            }
+            None => {
+                buckets.push(Entry { manager: ANCIENT_MANAGER.to_owned(), subresource: String::new(), ..old });
+            }
+        }
+    }
+    entries.append(&mut buckets);
+}
+
+fn time_text(now: Timestamp) -> String {
+    // whole seconds, as `meta/v1` `Time`
+    Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}
+
+/// Records a write that is not an apply: create, update, or a patch of the text. Fills `new`'s `managedFields`: what
+/// the write changed belongs to the writer and no longer to others; what it removed belongs to nobody.
+///
+/// Call it with objects as the client sees them, before the server's own changes (status, generation), for those
+/// belong to nobody. `live` is `None` on create.
+pub fn update(live: Option<&Value>, new: &mut Value, definition: &'static Definition, writer: &Writer<'_>) {
+    let mut entries = match (asks_for_reset(new), live) {
+        (true, _) => Vec::new(),
+        (false, live) => match entries_of(new) {
+            entries if entries.is_empty() => live.map(entries_of).unwrap_or_default(),
+            entries => entries,
+        },
+    };
+    record_update(&mut entries, live.unwrap_or(&Value::Null), new, definition, writer);
+    store(new, entries);
+}
+
+fn record_update(
+    entries: &mut Vec<Entry>,
+    live: &Value,
+    new: &Value,
+    definition: &'static Definition,
+    writer: &Writer<'_>,
+) {
+    let changes = walk::compare(live, new, definition, writer.ignored);
+    let mut own = Entry::of(writer, false);
+    let before = entries.iter().position(|entry| entry.same(&own)).map(|index| entries.remove(index));
+    for entry in entries.iter_mut() {
+        entry.fields.subtract(&changes.modified);
+        entry.fields.subtract(&changes.added);
+        entry.fields.subtract(&changes.removed);
+    }
+    if let Some(before) = &before {
+        own = before.clone();
+    }
+    own.fields.subtract(&changes.removed);
+    own.fields.extend(&changes.modified);
+    own.fields.extend(&changes.added);
+    if before.as_ref().map(|before| &before.fields) != Some(&own.fields) {
+        own.time = Some(time_text(writer.now));
+    }
+    entries.push(own);
+}
+
+/// Why an apply was refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ApplyError {
+    /// The configuration is not one: 400.
+    #[error("{0}")]
+    Malformed(String),
+    /// The configuration does not fit the schema: 500, as upstream answers.
+    #[error("{0}")]
+    Schema(String),
+    /// Others own fields with other values: 409, unless forced.
+    #[error("{message}")]
+    Conflict { message: String, causes: Vec<StatusCause> },
+}
+
+impl From<ApplyError> for Status {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Malformed(why) => Self::bad_request(why),
+            ApplyError::Schema(why) => {
+                let mut status = Self::failure(Reason::InternalError, why);
+                // upstream answers a plain error here, which has no reason
+                status.0.reason = None;
+                status
+            }
+            ApplyError::Conflict { message, causes } => {
+                let mut status = Self::failure(Reason::Conflict, message);
+                status.0.details.get_or_insert_with(Default::default).causes = Some(causes);
+                status
+            }
+        }
+    }
+}
+
+/// Applies a configuration: the object it makes of `live`, with its `managedFields`. Fields of the writer's last
+/// configuration that are not in this one go, unless someone else owns them.
+///
+/// The result is then validated and stored like any update, but not recorded again by [`update`]. `live` is `None`
+/// where there is no object yet.
+pub fn apply(
+    live: Option<&Value>,
+    mut config: Value,
+    definition: &'static Definition,
+    writer: &Writer<'_>,
+    force: bool,
+) -> Result<Value, ApplyError> {
+    check_config(&mut config, definition, writer)?;
+    let mut entries = live.map(entries_of).unwrap_or_default();
+    if let (Some(live), true) = (live, entries.is_empty()) {
+        let before = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..*writer };
+        record_update(&mut entries, &Value::Null, live, definition, &before);
+    }
+    let mut own = Entry::of(writer, true);
+    let before = entries.iter().position(|entry| entry.same(&own)).map(|index| entries.remove(index));
+    own.fields = walk::fields(&config, definition, writer.ignored);
+
+    let mut merged = live.cloned().unwrap_or_else(|| json!({}));
+    walk::merge(&mut merged, &config, definition, writer.ignored);
+    if let Some(before) = &before {
+        let mut owned = own.fields.clone();
+        entries.iter().for_each(|entry| owned.extend(&entry.fields));
+        walk::prune(&mut merged, &before.fields, &owned, definition);
+    }
+    let nothing = Value::Null;
+    let changes = walk::compare(live.unwrap_or(&nothing), &merged, definition, writer.ignored);
+    let mut changed = changes.modified.clone();
+    changed.extend(&changes.added);
+    if !force {
+        refuse_conflicts(&entries, &changed)?;
+    }
+    for entry in &mut entries {
+        entry.fields.subtract(&changed);
+        entry.fields.subtract(&changes.removed);
+    }
+    let same = before.as_ref().is_some_and(|before| before.fields == own.fields);
+    own.time = match before {
+        Some(before) if same && changed.is_empty() && changes.removed.is_empty() => before.time,
+        _ => Some(time_text(writer.now)),
+    };
+    entries.push(own);
+    store(&mut merged, entries);
+    Ok(merged)
+}
+
+fn check_config(config: &mut Value, definition: &'static Definition, writer: &Writer<'_>) -> Result<(), ApplyError> {
+    let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    if !config.is_object() {
+        return Err(ApplyError::Malformed("error decoding YAML: the configuration is not an object".to_owned()));
+    }
+    if config.pointer("/metadata/managedFields").is_some_and(|list| !list.is_null()) {
+        return Err(ApplyError::Malformed("metadata.managedFields must be nil".to_owned()));
+    }
+    let api_version = text("/apiVersion");
+    if api_version != writer.api_version {
+        return Err(ApplyError::Malformed(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {api_version}, expected: {}",
+            writer.api_version
+        )));
+    }
+    let checked = schema::check(config, definition);
+    let undeclared = checked.unknown.first().map(|path| format!(".{path}: field not declared in schema"));
+    if let Some(why) = undeclared.or(checked.type_error) {
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        let kind = text("/kind");
+        return Err(ApplyError::Schema(format!(
+            "failed to create typed patch object ({namespace}/{name}; {api_version}, Kind={kind}): {why}"
+        )));
+    }
+    schema::normalize(config, definition);
+    Ok(())
+}
+
+fn refuse_conflicts(entries: &[Entry], changed: &Set) -> Result<(), ApplyError> {
+    let mut conflicts: Vec<(String, String)> = Vec::new();
+    for entry in entries {
+        let paths = entry.fields.intersection(changed).paths();
+        conflicts.extend(paths.into_iter().map(|path| (entry.shown(), path)));
+    }
+    conflicts.sort();
+    let cause = |(manager, path): &(String, String)| StatusCause {
+        reason: Some("FieldManagerConflict".to_owned()),
+        message: Some(format!("conflict with {manager}")),
+        field: Some(path.clone()),
+    };
+    let causes = conflicts.iter().map(cause).collect();
+    let message = match conflicts.as_slice() {
+        [] => return Ok(()),
+        [(manager, path)] => format!("Apply failed with 1 conflict: conflict with {manager}: {path}"),
+        many => {
+            let mut lines = Vec::new();
+            let mut last = "";
+            for (manager, path) in many {
+                if last != manager {
+                    lines.push(format!("conflicts with {manager}:"));
+                    last = manager;
+                }
+                lines.push(format!("- {path}"));
+            }
+            format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n"))
+        }
+    };
+    Err(ApplyError::Conflict { message, causes })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+use serde_json::json;
+
+use super::*;
+
+fn deployment() -> &'static Definition {
+    schema::definition("io.k8s.api.apps.v1.Deployment").expect("in the table")
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("in range")
+}
+
+fn writer(manager: &str, second: i64) -> Writer<'_> {
+    Writer { manager, subresource: "", api_version: "apps/v1", now: at(second), ignored: &["status"] }
+}
+
+fn object(spec: Value) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "default"}, "spec": spec})
+}
+
+fn containers(list: Value) -> Value {
+    object(json!({"template": {"spec": {"containers": list}}}))
+}
+
+fn fields_of(object: &Value, manager: &str) -> Value {
+    let list = object.pointer("/metadata/managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
+    let entry = list.into_iter().find(|entry| entry["manager"] == manager);
+    entry.map_or(Value::Null, |entry| entry["fieldsV1"].clone())
+}
+
+#[test]
+fn a_create_is_recorded() {
+    let mut new = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "labels": {"app": "web"}, "uid": "u"},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"app": "web"}},
+            "strategy": {"rollingUpdate": {"maxSurge": 1}, "type": "RollingUpdate"},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [
+                {"name": "web", "image": "i", "resources": {}, "ports": [{"containerPort": 80}], "command": ["a"]},
+            ]}},
+        },
+        "status": {"replicas": 0},
+    });
+    update(None, &mut new, deployment(), &writer("kubectl-create", 0));
+    assert_eq!(
+        new["metadata"]["managedFields"],
+        json!([{
+            "manager": "kubectl-create", "operation": "Update", "apiVersion": "apps/v1", "time": "1970-01-01T00:00:00Z",
+            "fieldsType": "FieldsV1",
+            "fieldsV1": {
+                "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+                "f:spec": {
+                    "f:replicas": {}, "f:selector": {},
+                    "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}},
+                    "f:template": {
+                        "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+                        "f:spec": {"f:containers": {"k:{\"name\":\"web\"}": {
+                            ".": {}, "f:command": {}, "f:image": {}, "f:name": {},
+                            "f:ports": {".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}},
+                            "f:resources": {},
+                        }}},
+                    },
+                },
+            },
+        }])
+    );
+}
+
+#[test]
+fn an_update_takes_fields_over() {
+    let mut first = object(json!({"replicas": 1, "paused": true}));
+    update(None, &mut first, deployment(), &writer("a", 1));
+    let mut second = first.clone();
+    second["spec"] = json!({"replicas": 2, "minReadySeconds": 3});
+    update(Some(&first), &mut second, deployment(), &writer("b", 2));
+    assert_eq!(fields_of(&second, "a"), Value::Null);
+    assert_eq!(fields_of(&second, "b"), json!({"f:spec": {"f:minReadySeconds": {}, "f:replicas": {}}}));
+
+    let mut same = second.clone();
+    update(Some(&second), &mut same, deployment(), &writer("b", 9));
+    assert_eq!(same, second, "nothing changed, not even the time");
+
+    let mut reset = second.clone();
+    reset["metadata"]["managedFields"] = json!([{}]);
+    update(Some(&second), &mut reset, deployment(), &writer("c", 3));
+    assert_eq!(reset["metadata"].get("managedFields"), None);
+}
+
+#[test]
+fn status_has_its_own_entry() {
+    let mut live = object(json!({"replicas": 1}));
+    update(None, &mut live, deployment(), &writer("a", 1));
+    let mut new = live.clone();
+    new["status"] = json!({"replicas": 1, "conditions": [{"type": "Available", "status": "True"}]});
+    let status = Writer { subresource: "status", ignored: &["spec", "metadata"], ..writer("a", 2) };
+    update(Some(&live), &mut new, deployment(), &status);
+    let list = new["metadata"]["managedFields"].as_array().expect("a list");
+    assert_eq!(list.len(), 2);
+    assert_eq!(list[1]["subresource"], "status");
+    assert_eq!(
+        list[1]["fieldsV1"],
+        json!({"f:status": {
+            "f:conditions": {".": {}, "k:{\"type\":\"Available\"}": {".": {}, "f:status": {}, "f:type": {}}},
+            "f:replicas": {},
+        }})
+    );
+}
+
+#[test]
+fn old_updaters_are_merged() {
+    let mut live = object(json!({}));
+    for index in 0..15 {
+        let mut new = live.clone();
+        new["metadata"]["labels"][format!("l{index}")] = json!("x");
+        let manager = format!("m{index}");
+        update(Some(&live), &mut new, deployment(), &writer(&manager, index));
+        live = new;
+    }
+    let list = live["metadata"]["managedFields"].as_array().expect("a list");
+    assert_eq!(list.len(), UPDATE_MANAGERS_MAX);
+    assert!(list.iter().any(|entry| entry["manager"] == ANCIENT_MANAGER));
+    assert!(list.is_sorted_by_key(|entry| entry["time"].as_str()));
+}
+
+#[test]
+fn apply_makes_and_changes_objects() {
+    let config = containers(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]));
+    let mut live = apply(None, config, deployment(), &writer("kubectl", 1), false).expect("no conflict");
+    assert_eq!(
+        fields_of(&live, "kubectl"),
+        json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {
+            "k:{\"name\":\"a\"}": {".": {}, "f:image": {}, "f:name": {}},
+            "k:{\"name\":\"b\"}": {".": {}, "f:image": {}, "f:name": {}},
+        }}}}})
+    );
+    // what the server adds belongs to nobody
+    live["spec"]["template"]["spec"]["containers"][1]["terminationMessagePath"] = json!("/dev/termination-log");
+    let config = containers(json!([{"name": "c"}, {"name": "a", "image": "2"}]));
+    let merged = apply(Some(&live), config.clone(), deployment(), &writer("kubectl", 2), false).expect("no conflict");
+    assert_eq!(merged["spec"], config["spec"]);
+    let again = apply(Some(&merged), config, deployment(), &writer("kubectl", 3), false).expect("no conflict");
+    assert_eq!(again, merged, "nothing changed, not even the time");
+}
+
+#[test]
+fn apply_keeps_what_others_own() {
+    let config = containers(json!([{"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}]}]));
+    let live = apply(None, config, deployment(), &writer("one", 1), false).expect("no conflict");
+    let other = containers(json!([{"name": "a", "env": [{"name": "Y", "value": "2"}]}]));
+    let live = apply(Some(&live), other, deployment(), &writer("two", 2), false).expect("no conflict");
+    let less = apply(Some(&live), object(json!({})), deployment(), &writer("one", 3), false).expect("no conflict");
+    assert_eq!(
+        less["spec"],
+        json!({"template": {"spec": {"containers": [{"name": "a", "env": [{"name": "Y", "value": "2"}]}]}}})
+    );
+}
+
+#[test]
+fn apply_conflicts() {
+    let mut live = object(json!({"replicas": 1, "paused": true}));
+    update(None, &mut live, deployment(), &writer("kubectl-create", 1));
+    let config = object(json!({"replicas": 3}));
+    let refused = apply(Some(&live), config.clone(), deployment(), &writer("me", 2), false).expect_err("a conflict");
+    assert_eq!(
+        refused.to_string(),
+        r#"Apply failed with 1 conflict: conflict with "kubectl-create" using apps/v1: .spec.replicas"#
+    );
+    let status = Status::from(refused);
+    assert_eq!((status.code(), status.reason()), (409, "Conflict"));
+    let both =
+        apply(Some(&live), object(json!({"replicas": 3, "paused": false})), deployment(), &writer("me", 2), false);
+    assert_eq!(
+        both.expect_err("two conflicts").to_string(),
+        "Apply failed with 2 conflicts: conflicts with \"kubectl-create\" using apps/v1:\n- .spec.paused\n- .spec.replicas"
+    );
+    let forced = apply(Some(&live), config.clone(), deployment(), &writer("me", 2), true).expect("forced");
+    assert_eq!(forced["spec"], json!({"replicas": 3, "paused": true}));
+    assert_eq!(fields_of(&forced, "kubectl-create"), json!({"f:spec": {"f:paused": {}}}));
+    assert_eq!(fields_of(&forced, "me"), json!({"f:spec": {"f:replicas": {}}}));
+    // the same value is no conflict: both own it
+    let shared =
+        apply(Some(&live), object(json!({"replicas": 1})), deployment(), &writer("me", 2), false).expect("fits");
+    assert_eq!(fields_of(&shared, "me"), json!({"f:spec": {"f:replicas": {}}}));
+    assert_eq!(fields_of(&shared, "kubectl-create"), json!({"f:spec": {"f:paused": {}, "f:replicas": {}}}));
+}
+
+#[test]
+fn apply_refuses_what_does_not_fit() {
+    let refused =
+        |config: Value| apply(None, config, deployment(), &writer("me", 1), false).expect_err("refused").to_string();
+    assert_eq!(
+        refused(object(json!({"foo": 1}))),
+        "failed to create typed patch object (default/web; apps/v1, Kind=Deployment): .spec.foo: field not declared in schema"
+    );
+    let mut config = object(json!({}));
+    config["metadata"]["managedFields"] = json!([]);
+    assert_eq!(refused(config), "metadata.managedFields must be nil");
+    assert_eq!(
+        refused(json!({"apiVersion": "v1"})),
+        "Incorrect version specified in apply patch. Specified patch version: v1, expected: apps/v1"
+    );
+}
+
+#[test]
+fn the_first_apply_finds_what_was_there() {
+    let live = object(json!({"replicas": 1, "paused": true}));
+    let config = object(json!({"replicas": 2}));
+    let refused = apply(Some(&live), config, deployment(), &writer("me", 1), false).expect_err("a conflict");
+    assert_eq!(
+        refused.to_string(),
+        r#"Apply failed with 1 conflict: conflict with "before-first-apply" using apps/v1: .spec.replicas"#
+    );
+}
+
+#[test]
+fn sets() {
+    let text = json!({"f:a": {".": {}, "f:b": {}}, "f:c": {"k:{\"x\":1,\"y\":\"z\"}": {}, "v:\"s\"": {}}});
+    let set = Set::decode(&text);
+    assert_eq!(set.encode(), text);
+    assert_eq!(set.paths(), [".a", ".a.b", ".c[x=1,y=\"z\"]", ".c[=\"s\"]"]);
+    let mut rest = set.clone();
+    rest.subtract(&set.intersection(&set));
+    assert!(rest.is_empty());
+    assert_eq!(manager_of("kubectl/v1.32 (linux)"), "kubectl");
+}
