@@ -77,6 +77,12 @@ impl Handle {
         self.applied.wait_for(Option::is_some).await.is_ok()
     }
 
+    /// Waits until the kernel has been brought up to date once more, for whatever reason. Returns `false` if the proxy
+    /// ended before.
+    pub async fn applied(&mut self) -> bool {
+        self.applied.changed().await.is_ok()
+    }
+
     /// Waits until the kernel holds everything that was in `feed` when this was called. Returns `false` if the proxy
     /// ended before.
     pub async fn caught_up(&mut self, feed: &Feed) -> bool {
