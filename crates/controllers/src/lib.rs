@@ -13,6 +13,7 @@ mod taints;
 mod deployment;
 mod endpoint;
 mod endpointslice;
+mod garbage_collector;
 mod namespace;
 mod node_lifecycle;
 mod replicaset;
@@ -35,4 +36,5 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(node_lifecycle::Controller),
     &Erased(taint_eviction::Controller),
     &Acting(namespace::Controller),
+    &garbage_collector::Controller,
 ];
