@@ -111,7 +111,11 @@ fn from_source(
     if let Some(r) = &source.config_map_key_ref {
         let optional = r.optional == Some(true);
         let Some(map) = sources.objects.config_maps.get(&r.name) else {
-            return if optional { Ok(None) } else { Err(ConfigError::new(format!("configmap {:?} not found", r.name))) };
+            return if optional {
+                Ok(None)
+            } else {
+                Err(ConfigError::new(format!("configmap {:?} not found", r.name)))
+            };
         };
         return match map.data.as_ref().and_then(|d| d.get(&r.key)) {
             Some(value) => Ok(Some(value.clone())),

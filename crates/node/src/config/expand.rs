@@ -44,9 +44,14 @@ mod tests {
     #[test]
     fn known_unknown_and_escaped() {
         let variables = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
-        for (text, want) in
-            [("$(A)", "1"), ("x$(A)y$(B)", "x1y$(B)"), ("$$(A)", "$(A)"), ("$A $", "$A $"), ("$(A", "$(A"), ("$$$$", "$$")]
-        {
+        for (text, want) in [
+            ("$(A)", "1"),
+            ("x$(A)y$(B)", "x1y$(B)"),
+            ("$$(A)", "$(A)"),
+            ("$A $", "$A $"),
+            ("$(A", "$(A"),
+            ("$$$$", "$$"),
+        ] {
             assert_eq!(expand(text, &variables), want, "{text}");
         }
     }

@@ -78,9 +78,7 @@ pub fn resource(
     let named = selector.container_name.as_deref().filter(|name| !name.is_empty());
     let found = named.and_then(|name| pod::find_container(p, name));
     let container = match (named, own) {
-        (Some(name), _) => {
-            found.as_ref().ok_or_else(|| ConfigError::new(format!("container {name} not found")))?
-        }
+        (Some(name), _) => found.as_ref().ok_or_else(|| ConfigError::new(format!("container {name} not found")))?,
         (None, Some(own)) => own,
         (None, None) => return Err(ConfigError::new("a container name is needed")),
     };

@@ -86,7 +86,9 @@ mod tests {
             service(
                 r#"{"metadata":{"namespace":"n","name":"my-db"},"spec":{"clusterIP":"10.43.0.7","ports":[{"port":53,"protocol":"UDP"}]}}"#,
             ),
-            service(r#"{"metadata":{"namespace":"n","name":"headless"},"spec":{"clusterIP":"None","ports":[{"port":1}]}}"#),
+            service(
+                r#"{"metadata":{"namespace":"n","name":"headless"},"spec":{"clusterIP":"None","ports":[{"port":1}]}}"#,
+            ),
         ];
         let of = |links| variables(all.iter(), "n", links);
         assert_eq!(of(true)["MY_DB_PORT_53_UDP"], "udp://10.43.0.7:53");
