@@ -67,7 +67,7 @@ impl<'a> Place<'a> {
     /// Whether adding a value here adds the place itself, beside what is in it.
     fn is_added(self) -> bool {
         let Some(property) = self.property else { return true };
-        !property.required && !(matches!(self.type_, Type::Struct(_)) && ALWAYS_THERE.contains(&property.name))
+        !(property.required || matches!(self.type_, Type::Struct(_)) && ALWAYS_THERE.contains(&property.name))
     }
 }
 
