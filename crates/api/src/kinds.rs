@@ -47,6 +47,7 @@ macro_rules! kinds {
                 definition: $definition,
                 decode: |bytes| Ok(Box::new(<$type as Typed>::decode(bytes)?)),
                 from_value: |value| Ok(Box::new(<$type as Typed>::from_value(value)?)),
+                describe: |generator| drop(generator.subschema_for::<$type>()),
             };
             fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
                 serde_json::from_slice(bytes).map_err(DecodeError::from)

@@ -27,6 +27,8 @@ pub struct Kind {
     pub definition: &'static str,
     pub(crate) decode: fn(&[u8]) -> Decoded,
     pub(crate) from_value: fn(serde_json::Value) -> Decoded,
+    /// Adds the type's schema, with its texts, to a generator.
+    pub(crate) describe: fn(&mut crate::schemars::SchemaGenerator),
 }
 
 impl PartialEq for Kind {

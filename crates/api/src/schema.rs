@@ -9,10 +9,12 @@ use std::sync::LazyLock;
 use crate::object::Kind;
 
 mod check;
+mod descriptions;
 mod normalize;
 mod table;
 
 pub use check::{Checked, check, strict_message};
+pub use descriptions::Descriptions;
 pub use normalize::normalize;
 
 /// What a value may be.

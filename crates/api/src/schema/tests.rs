@@ -143,3 +143,17 @@ fn normalized_as_go_reads_it() {
         })
     );
 }
+
+#[test]
+fn descriptions_come_from_the_generated_types() {
+    let kind = crate::kinds::find("apps/v1", "Deployment").expect("built in");
+    let texts = Descriptions::of(&[kind]);
+    let spec = "io.k8s.api.apps.v1.DeploymentSpec";
+    assert_eq!(
+        texts.definition(spec),
+        Some("DeploymentSpec is the specification of the desired behavior of the Deployment.")
+    );
+    assert_eq!(texts.property(spec, "paused"), Some("Indicates that the deployment is paused."));
+    assert!(texts.property(spec, "template").is_some_and(|text| text.starts_with("Template describes")));
+    assert_eq!(texts.property("io.k8s.api.core.v1.Secret", "data"), None);
+}
