@@ -11,6 +11,8 @@ use api::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::Cidr;
+
 /// Namespace and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -43,6 +45,8 @@ pub struct Inputs {
     pub pods: Option<BTreeMap<Key, Arc<Pod>>>,
     /// The zone this node is in (`topology.kubernetes.io/zone`), for topology hints.
     pub zone: Option<String>,
+    /// The ranges of the node's pods, once the node has them.
+    pub pod_cidrs: Vec<Cidr>,
 }
 
 /// The slot. Cheap to clone; clones are the same slot.
@@ -142,10 +146,12 @@ impl Feed {
         });
     }
 
-    /// Says which zone the node is in.
-    pub fn set_zone(&self, zone: Option<String>) {
-        if self.inputs.lock().zone != zone {
-            self.change(|inputs| inputs.zone = zone);
+    /// Says which zone the node is in and which addresses its pods have.
+    pub fn set_node(&self, zone: Option<String>, pod_cidrs: Vec<Cidr>) {
+        let mut inputs = self.inputs.lock();
+        if inputs.zone != zone || inputs.pod_cidrs != pod_cidrs {
+            (inputs.zone, inputs.pod_cidrs) = (zone, pod_cidrs);
+            self.notify();
         }
     }
 
@@ -197,7 +203,7 @@ mod tests {
         changed.mark_unchanged();
         let names: Vec<String> = feed.snapshot().services.unwrap().into_keys().map(|key| key.name).collect();
         assert_eq!(names, ["y", "z"]);
-        feed.set_zone(None);
+        feed.set_node(None, Vec::new());
         assert!(!changed.has_changed().unwrap());
     }
 }

@@ -16,12 +16,15 @@ pub mod links;
 pub mod names;
 pub mod nft;
 pub mod proxy;
+pub mod routes;
+pub mod run;
 
 use std::net::IpAddr;
 
 pub use cidr::Cidr;
 pub use error::{Error, Result};
 pub use feed::Feed;
+pub use run::{Handle, Options, Sources, cleanup, start};
 
 /// IPv4 or IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,7 @@
 //! The node's interfaces and routes, through `ip` of iproute2: the pods' bridge, and the link that carries the cluster
 //! DNS address and the route to the Services. Every function brings about a state and may be called again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -111,8 +111,11 @@ pub async fn ensure_unreachable(cidrs: &[Cidr], metric: u32) -> Result<()> {
     Ok(())
 }
 
-/// Removes the unreachable routes with `metric`.
+/// Removes the unreachable routes with `metric`, and those through gateways.
 pub async fn remove_routes(metric: u32) -> Result<()> {
+    for (cidr, gateway) in gateway_routes(metric).await? {
+        remove_gateway_route(cidr, gateway, metric).await?;
+    }
     for family in [Family::V4, Family::V6] {
         let listed = json(&[option(family), "-j", "route", "show", "type", "unreachable"]).await?;
         for route in listed.as_array().into_iter().flatten() {
@@ -125,6 +128,35 @@ pub async fn remove_routes(metric: u32) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The routes with `metric` that lead through a gateway.
+pub async fn gateway_routes(metric: u32) -> Result<BTreeMap<Cidr, IpAddr>> {
+    let mut routes = BTreeMap::new();
+    for family in [Family::V4, Family::V6] {
+        let listed = json(&[option(family), "-j", "route", "show", "type", "unicast"]).await?;
+        for route in listed.as_array().into_iter().flatten() {
+            let ours = route["metric"].as_u64() == Some(u64::from(metric));
+            let cidr = route["dst"].as_str().and_then(|dst| dst.parse::<Cidr>().ok());
+            let gateway = route["gateway"].as_str().and_then(|gateway| gateway.parse::<IpAddr>().ok());
+            if let (true, Some(cidr), Some(gateway)) = (ours, cidr, gateway) {
+                routes.insert(cidr, gateway);
+            }
+        }
+    }
+    Ok(routes)
+}
+
+/// Sends packets for `cidr` to `gateway`.
+pub async fn add_gateway_route(cidr: Cidr, gateway: IpAddr, metric: u32) -> Result<()> {
+    let (to, via, metric) = (cidr.to_string(), gateway.to_string(), metric.to_string());
+    ip(&[option(cidr.family()), "route", "replace", &to, "via", &via, "metric", &metric]).await
+}
+
+/// Takes back [`add_gateway_route`].
+pub async fn remove_gateway_route(cidr: Cidr, gateway: IpAddr, metric: u32) -> Result<()> {
+    let (to, via, metric) = (cidr.to_string(), gateway.to_string(), metric.to_string());
+    ip(&[option(cidr.family()), "route", "del", &to, "via", &via, "metric", &metric]).await
 }
 
 /// Removes a bridge and the interfaces on it. Fine if there is none.

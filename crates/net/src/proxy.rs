@@ -185,6 +185,9 @@ impl Service {
         let inputs = self.feed.snapshot();
         let (Some(services), Some(slices)) = (&inputs.services, &inputs.slices) else { return Ok(false) };
         self.options.facts.zone = inputs.zone;
+        if !inputs.pod_cidrs.is_empty() {
+            self.options.facts.pod_cidrs = inputs.pod_cidrs;
+        }
         let ruleset = compile(
             services.values(),
             slices.values(),

@@ -35,7 +35,7 @@ pub enum Answer {
     /// The name is another name for `target`, whose records of the asked type belong to the answer.
     Alias {
         /// The CNAME.
-        record: Record,
+        record: Box<Record>,
         /// Where to go on.
         target: Name,
     },
@@ -129,7 +129,7 @@ impl Zoned<'_> {
             let record = self.record(SERVICE_TTL_SECONDS, RData::CNAME(CNAME(target.clone())));
             return match self.kind {
                 RecordType::CNAME => self.found(vec![record]),
-                _ => Answer::Alias { record, target: target.clone() },
+                _ => Answer::Alias { record: Box::new(record), target: target.clone() },
             };
         }
         match front {

@@ -71,13 +71,15 @@ impl Server {
             };
             self.counters.questions.fetch_add(1, Ordering::Relaxed);
             let bytes_max = wire::payload_bytes(&question);
-            let found = self.look_up(&question);
-            if let Some(reply) = self.from_memory(&question, &found) {
-                if let Some(bytes) = wire::encode(&reply, bytes_max) {
-                    send(&socket, &bytes, client).await;
+            let found = match self.reply_from_memory(&question) {
+                Ok(reply) => {
+                    if let Some(bytes) = wire::encode(&reply, bytes_max) {
+                        send(&socket, &bytes, client).await;
+                    }
+                    continue;
                 }
-                continue;
-            }
+                Err(elsewhere) => elsewhere,
+            };
             let Ok(permit) = self.in_flight.clone().try_acquire_owned() else {
                 self.counters.overloads.fetch_add(1, Ordering::Relaxed);
                 if let Some(bytes) = wire::encode(&self.failure(&question), bytes_max) {
@@ -87,7 +89,9 @@ impl Server {
             };
             let (server, socket, raw) = (self.clone(), socket.clone(), buffer[..len].to_vec());
             self.tasks.spawn("dns forward", async move {
-                if let Some(bytes) = server.from_elsewhere(&question, &raw, found, Transport::Udp, bytes_max).await {
+                if let Some(bytes) =
+                    server.reply_from_elsewhere(&question, &raw, found, Transport::Udp, bytes_max).await
+                {
                     send(&socket, &bytes, client).await;
                 }
                 drop(permit);
@@ -124,10 +128,9 @@ impl Server {
                 Request::Ignore => return Ok(()),
                 Request::Question(question) => {
                     self.counters.questions.fetch_add(1, Ordering::Relaxed);
-                    let found = self.look_up(&question);
-                    match self.from_memory(&question, &found) {
-                        Some(reply) => wire::encode(&reply, u16::MAX),
-                        None => self.from_elsewhere(&question, &raw, found, Transport::Tcp, u16::MAX).await,
+                    match self.reply_from_memory(&question) {
+                        Ok(reply) => wire::encode(&reply, u16::MAX),
+                        Err(found) => self.reply_from_elsewhere(&question, &raw, found, Transport::Tcp, u16::MAX).await,
                     }
                 }
             };
@@ -138,20 +141,19 @@ impl Server {
         }
     }
 
-    fn look_up(&self, question: &Message) -> Answer {
+    /// The reply, or what has to be asked elsewhere.
+    fn reply_from_memory(&self, question: &Message) -> Result<Message, Answer> {
         let query = &question.queries[0];
-        answer(&self.state.load(), query.name(), query.query_type(), question.metadata.id)
-    }
-
-    fn from_memory(&self, question: &Message, found: &Answer) -> Option<Message> {
-        match found {
-            Answer::Records { .. } => wire::reply(question, found.clone()),
-            Answer::NotReady => Some(self.failure(question)),
-            Answer::Alias { .. } | Answer::Forward => None,
+        match answer(&self.state.load(), query.name(), query.query_type(), question.metadata.id) {
+            Answer::Records { code, answers, authorities, additionals } => {
+                Ok(wire::reply(question, code, answers, authorities, additionals))
+            }
+            Answer::NotReady => Ok(self.failure(question)),
+            elsewhere => Err(elsewhere),
         }
     }
 
-    async fn from_elsewhere(
+    async fn reply_from_elsewhere(
         &self,
         question: &Message,
         raw: &[u8],
@@ -161,7 +163,7 @@ impl Server {
     ) -> Option<Vec<u8>> {
         self.counters.forwarded.fetch_add(1, Ordering::Relaxed);
         if let Answer::Alias { record, target } = found {
-            let reply = self.follow(question, record, target, transport).await;
+            let reply = self.follow(question, *record, target, transport).await;
             return wire::encode(&reply.unwrap_or_else(|| self.failure(question)), bytes_max);
         }
         match self.forwarder.ask(raw, transport).await {
@@ -188,7 +190,7 @@ impl Server {
                     return Some(reply);
                 }
                 Answer::Alias { record, target: next } => {
-                    reply.answers.push(record);
+                    reply.answers.push(*record);
                     target = next;
                 }
                 Answer::Forward => return self.follow_outside(question, reply, target, kind, transport).await,

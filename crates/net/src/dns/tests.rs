@@ -173,11 +173,19 @@ fn question(name: &str) -> Message {
     message
 }
 
+fn reply_to(asked: &Message, state: &State) -> Message {
+    match answer(state, asked.queries[0].name(), RecordType::A, 0) {
+        Answer::Records { code, answers, authorities, additionals } => {
+            wire::reply(asked, code, answers, authorities, additionals)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn letters_come_back_as_they_were_sent() {
     let asked = question("wEb.Default.svc.cluster.local.");
-    let found = answer(&state(), asked.queries[0].name(), RecordType::A, 0);
-    let bytes = wire::encode(&wire::reply(&asked, found).unwrap(), 512).unwrap();
+    let bytes = wire::encode(&reply_to(&asked, &state()), 512).unwrap();
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains("wEb") && text.contains("Default"), "{text}");
     let reply = Message::from_vec(&bytes).unwrap();
@@ -193,7 +201,7 @@ fn what_does_not_fit_is_truncated_and_says_so() {
     feed.replace_namespaces([]);
     let state = State::build(zone(), &feed.snapshot(), 1);
     let asked = question("many.default.svc.cluster.local.");
-    let reply = wire::reply(&asked, answer(&state, asked.queries[0].name(), RecordType::A, 0)).unwrap();
+    let reply = reply_to(&asked, &state);
     let short = wire::encode(&reply, wire::payload_bytes(&asked)).unwrap();
     assert!(short.len() <= 512);
     let short = Message::from_vec(&short).unwrap();

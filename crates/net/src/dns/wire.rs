@@ -3,9 +3,7 @@
 //! RFC 1035 (messages), RFC 6891 (EDNS), RFC 2181 section 9 (truncation).
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, ResponseCode};
-use hickory_proto::rr::DNSClass;
-
-use super::answer::Answer;
+use hickory_proto::rr::{DNSClass, Record};
 
 /// The largest answer in a datagram that we send even if the client would take more: it fits every path unfragmented.
 pub const PAYLOAD_BYTES_MAX: u16 = 1232;
@@ -74,15 +72,20 @@ pub fn refusal(question: &Message, code: ResponseCode) -> Message {
     reply
 }
 
-/// The reply to `question` with an answer from memory; `None` for answers that need more work.
-pub fn reply(question: &Message, answer: Answer) -> Option<Message> {
-    let Answer::Records { code, answers, authorities, additionals } = answer else { return None };
+/// An authoritative reply with these sections.
+pub fn reply(
+    question: &Message,
+    code: ResponseCode,
+    answers: Vec<Record>,
+    authorities: Vec<Record>,
+    additionals: Vec<Record>,
+) -> Message {
     let mut reply = refusal(question, code);
     reply.metadata.authoritative = true;
     reply.answers = answers;
     reply.authorities = authorities;
     reply.additionals = additionals;
-    Some(reply)
+    reply
 }
 
 /// How many bytes the asking client takes in a datagram.

@@ -32,6 +32,16 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 
 /// Runs `test` on a node of its own: the thread, its sockets and its child processes live in the node's namespace.
 pub fn run<F: Future<Output = ()>>(test: impl FnOnce(Arc<Lab>) -> F + Send + 'static) {
+    run_bare(|lab| async move {
+        cni::setup(&lab.network).await.unwrap();
+        let (dns, range) = ([DNS_IP.parse().unwrap()], ["10.43.0.0/16".parse().unwrap()]);
+        links::ensure_service_link("pintle", &dns, &range, &[NODE_IP.parse().unwrap()]).await.unwrap();
+        test(lab).await;
+    });
+}
+
+/// As [`run`], but the node has no pod network yet.
+pub fn run_bare<F: Future<Output = ()>>(test: impl FnOnce(Arc<Lab>) -> F + Send + 'static) {
     assert!(nix::unistd::geteuid().is_root(), "these tests make network namespaces: run them as root");
     let number = LABS.fetch_add(1, Ordering::Relaxed);
     let prefix = format!("pnt-{}-{number}", std::process::id());
@@ -39,12 +49,7 @@ pub fn run<F: Future<Output = ()>>(test: impl FnOnce(Arc<Lab>) -> F + Send + 'st
         let lab = Arc::new(Lab::new(&prefix));
         enter(&lab.node);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            cni::setup(&lab.network).await.unwrap();
-            let (dns, range) = ([DNS_IP.parse().unwrap()], ["10.43.0.0/16".parse().unwrap()]);
-            links::ensure_service_link("pintle", &dns, &range, &[NODE_IP.parse().unwrap()]).await.unwrap();
-            test(lab.clone()).await;
-        });
+        runtime.block_on(test(lab.clone()));
         assert_eq!(base::task::panics(), 0, "a task panicked");
     })
     .join()
@@ -286,6 +291,17 @@ pub async fn assert_refused(from: &str, target: &str) {
 /// Waits for something that must happen.
 pub async fn within(future: impl Future<Output = bool>) {
     assert!(tokio::time::timeout(LIMIT, future).await.expect("it did not happen in time"), "the actor ended");
+}
+
+/// Asks again and again until something is so, for what has no event to wait for.
+pub async fn eventually<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
+    let asked = async {
+        while !is_so().await {
+            base::Clock::system().sleep(Duration::from_millis(20)).await;
+        }
+        true
+    };
+    within(asked).await;
 }
 
 pub fn service(name: &str, spec: Value) -> Arc<Service> {
