@@ -46,6 +46,8 @@ pub struct Context {
 pub struct Facts {
     /// The CA that pods check the API server with, PEM.
     pub root_ca_pem: String,
+    /// The pod network, of which nodes get their ranges; empty if somebody else gives them out.
+    pub cluster_cidrs: Vec<String>,
     /// Every resource that is stored.
     pub resources: Vec<Resource>,
 }

@@ -15,6 +15,7 @@ mod endpoint;
 mod endpointslice;
 mod garbage_collector;
 mod namespace;
+mod node_ipam;
 mod node_lifecycle;
 mod replicaset;
 mod root_ca;
@@ -36,5 +37,6 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(node_lifecycle::Controller),
     &Erased(taint_eviction::Controller),
     &Acting(namespace::Controller),
+    &Acting(node_ipam::Controller),
     &garbage_collector::Controller,
 ];
