@@ -82,6 +82,12 @@ impl Table {
         self.sets.insert(name.into(), Set { map: false, definition, elements: BTreeMap::new() });
     }
 
+    /// Adds an element to a set.
+    pub fn set_element(&mut self, set: &str, key: String) {
+        let elements = &mut self.sets.get_mut(set).expect("sets are declared before they are filled").elements;
+        elements.insert(key, String::new());
+    }
+
     /// Adds an element to a map unless the key is taken; returns whether it was free.
     pub fn map_element(&mut self, map: &str, key: String, value: String) -> bool {
         let elements = &mut self.sets.get_mut(map).expect("maps are declared before they are filled").elements;

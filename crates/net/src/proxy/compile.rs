@@ -1,8 +1,7 @@
 //! Services and endpoints in, one nftables table out.
 //!
 //! The shape is that of upstream's nftables proxy (pkg/proxy/nftables): a packet's destination is looked up in a map
-//! whose verdict is the Service port's chain; that chain picks an endpoint's chain; the endpoint's chain rewrites the
-//! destination. What has no endpoint is looked up in a second map, after routing, and refused. Pure.
+//! whose verdict is the Service port's chain; that chain picks an endpoint and rewrites the destination. What has no endpoint is looked up in a second map, after routing, and refused. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -75,23 +74,36 @@ fn compile_port(ruleset: &mut Ruleset, port: &Port, facts: &Facts) {
     let chains = Chains::of(port);
     let uses_cluster = !port.internal_local || port.is_external();
     let uses_local = port.internal_local || (port.external_local && port.is_external());
-
     let mut endpoints: BTreeSet<&Endpoint> = BTreeSet::new();
-    if uses_cluster && !port.cluster_endpoints.is_empty() {
+    if uses_cluster {
         endpoints.extend(&port.cluster_endpoints);
-        ruleset.table.chain(&chains.cluster, pick(port, &port.cluster_endpoints, &chains));
     }
-    if uses_local && !port.local_endpoints.is_empty() {
+    if uses_local {
         endpoints.extend(&port.local_endpoints);
-        ruleset.table.chain(&chains.local, pick(port, &port.local_endpoints, &chains));
     }
     for endpoint in endpoints {
-        compile_endpoint(&mut ruleset.table, port, endpoint, &chains);
+        if endpoint.local || facts.pod_cidrs.iter().any(|cidr| cidr.contains(endpoint.ip)) {
+            hairpin(&mut ruleset.table, endpoint.ip);
+        }
+        if let Some(seconds) = port.affinity_seconds {
+            compile_endpoint(&mut ruleset.table, port, endpoint, seconds, &chains);
+        }
     }
-    compile_internal(ruleset, port, &chains, facts);
     if port.is_external() {
+        if !port.cluster_endpoints.is_empty() {
+            ruleset.table.chain(&chains.cluster, pick(port, &port.cluster_endpoints, &chains));
+        }
+        if uses_local && !port.local_endpoints.is_empty() {
+            ruleset.table.chain(&chains.local, pick(port, &port.local_endpoints, &chains));
+        }
         compile_external(ruleset, port, &chains, facts);
     }
+    compile_internal(ruleset, port, &chains, facts);
+}
+
+/// A pod that reaches itself through a Service must see another source than itself.
+pub(super) fn hairpin(table: &mut Table, ip: IpAddr) {
+    table.set_element(&named(frame::HAIRPINS, Family::of(ip)), format!("{ip} . {ip}"));
 }
 
 /// The chains of one Service port.
@@ -129,43 +141,46 @@ impl<'a> Chains<'a> {
 
 /// The rules that choose among endpoints: the one the client had, else any.
 fn pick(port: &Port, endpoints: &[Endpoint], chains: &Chains<'_>) -> Vec<String> {
-    let mut rules = Vec::new();
     if port.affinity_seconds.is_some() {
+        let mut rules = Vec::new();
         for endpoint in endpoints {
             let (set, chain) = (chains.endpoint("affinity", endpoint), chains.endpoint("endpoint", endpoint));
             rules.push(format!("{} saddr @{set} goto {chain}", chains.family));
         }
+        let choices = endpoints.iter().map(|endpoint| format!("goto {}", chains.endpoint("endpoint", endpoint)));
+        rules.push(match endpoints {
+            [only] => format!("goto {}", chains.endpoint("endpoint", only)),
+            _ => format!("numgen random mod {} vmap {{ {} }}", endpoints.len(), numbered(choices)),
+        });
+        return rules;
     }
-    let choices: Vec<String> = endpoints
-        .iter()
-        .enumerate()
-        .map(|(n, endpoint)| format!("{n} : goto {}", chains.endpoint("endpoint", endpoint)))
-        .collect();
-    rules.push(match endpoints {
-        [only] => format!("goto {}", chains.endpoint("endpoint", only)),
-        _ => format!("numgen random mod {} vmap {{ {} }}", endpoints.len(), choices.join(", ")),
-    });
-    rules
+    // Without memory there is no need for a chain per endpoint: nft's work grows with the number of chains.
+    let choices = endpoints.iter().map(|endpoint| format!("{} . {}", endpoint.ip, endpoint.port));
+    let target = match endpoints {
+        [only] => socket(only.ip, only.port).to_string(),
+        _ => format!("numgen random mod {} map {{ {} }}", endpoints.len(), numbered(choices)),
+    };
+    vec![format!("meta l4proto {} dnat {} to {target}", port.protocol.word(), chains.family)]
 }
 
-fn compile_endpoint(table: &mut Table, port: &Port, endpoint: &Endpoint, chains: &Chains<'_>) {
+fn numbered(choices: impl Iterator<Item = String>) -> String {
+    choices.enumerate().map(|(n, choice)| format!("{n} : {choice}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The chain of an endpoint that remembers its clients.
+fn compile_endpoint(table: &mut Table, port: &Port, endpoint: &Endpoint, seconds: u32, chains: &Chains<'_>) {
     let family = chains.family;
-    let mut rules = vec![
-        // A pod that reaches itself through a Service must see another source than itself.
-        format!("{family} saddr {} jump {}", endpoint.ip, frame::MARK_FOR_MASQUERADE),
-    ];
-    if let Some(seconds) = port.affinity_seconds {
-        let set = chains.endpoint("affinity", endpoint);
-        let kind = if port.family == Family::V4 { "ipv4_addr" } else { "ipv6_addr" };
-        table.set(&set, format!("type {kind}; flags dynamic,timeout; timeout {seconds}s;"));
-        rules.push(format!("update @{set} {{ {family} saddr }}"));
-    }
-    rules.push(format!(
-        "meta l4proto {} dnat {family} to {}",
-        port.protocol.word(),
-        socket(endpoint.ip, endpoint.port)
-    ));
-    table.chain(chains.endpoint("endpoint", endpoint), rules);
+    let set = chains.endpoint("affinity", endpoint);
+    let kind = if port.family == Family::V4 { "ipv4_addr" } else { "ipv6_addr" };
+    table.set(&set, format!("type {kind}; flags dynamic,timeout; timeout {seconds}s;"));
+    let target = socket(endpoint.ip, endpoint.port);
+    table.chain(
+        chains.endpoint("endpoint", endpoint),
+        vec![
+            format!("update @{set} {{ {family} saddr }}"),
+            format!("meta l4proto {} dnat {family} to {target}", port.protocol.word()),
+        ],
+    );
 }
 
 /// The cluster IP: for pods and the node itself.
@@ -182,7 +197,12 @@ fn compile_internal(ruleset: &mut Ruleset, port: &Port, chains: &Chains<'_>, fac
     if let Some(range) = sources(facts, port.family) {
         rules.push(format!("{} saddr != {range} jump {}", chains.family, frame::MARK_FOR_MASQUERADE));
     }
-    rules.push(format!("goto {}", if port.internal_local { &chains.local } else { &chains.cluster }));
+    let shared = if port.internal_local { &chains.local } else { &chains.cluster };
+    if ruleset.table.chains.contains_key(shared) {
+        rules.push(format!("goto {shared}"));
+    } else {
+        rules.extend(pick(port, port.internal_endpoints(), chains));
+    }
     ruleset.table.chain(&chains.internal, rules);
     ruleset.table.map_element(&named(frame::SERVICE_IPS, port.family), key, format!("goto {}", chains.internal));
 }

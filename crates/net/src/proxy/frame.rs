@@ -21,6 +21,9 @@ pub const NO_ENDPOINT_NODE_PORTS: &str = "no-endpoint-nodeports";
 /// Load balancer addresses with `loadBalancerSourceRanges`.
 pub const FIREWALL_IPS: &str = "firewall-ips";
 
+/// Pods' addresses, twice each: a connection from a pod to itself.
+pub const HAIRPINS: &str = "hairpin-connections";
+
 /// Marks a packet whose source is to be rewritten when it leaves.
 pub const MARK_FOR_MASQUERADE: &str = "mark-for-masquerade";
 /// Refuses at once: a TCP reset or an ICMP port unreachable.
@@ -104,6 +107,7 @@ fn declare(table: &mut Table, family: Family) {
     for map in [SERVICE_IPS, HOST_IP_PORTS, NO_ENDPOINT_SERVICES, FIREWALL_IPS] {
         table.verdict_map(named(map, family), &format!("{address} . inet_proto . inet_service"));
     }
+    table.set(named(HAIRPINS, family), format!("type {address} . {address};"));
     for map in [NODE_PORTS, HOST_PORTS, NO_ENDPOINT_NODE_PORTS] {
         table.verdict_map(named(map, family), "inet_proto . inet_service");
     }
@@ -146,6 +150,10 @@ fn masquerade_rules(facts: &Facts) -> Vec<String> {
         "meta mark & {MASQUERADE_MARK:#x} == {MASQUERADE_MARK:#x} \
          meta mark set meta mark xor {MASQUERADE_MARK:#x} masquerade fully-random"
     )];
+    for family in facts.families() {
+        let (header, set) = (header(family), named(HAIRPINS, family));
+        rules.push(format!("{header} saddr . {header} daddr @{set} masquerade fully-random"));
+    }
     let Some(bridge) = &facts.bridge else { return rules };
     for range in &facts.pod_cidrs {
         let header = header(range.family());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::core::v1::{ContainerPort, Pod};
 
-use super::compile::{Frontend, Ruleset, header, named, socket};
+use super::compile::{Frontend, Ruleset, hairpin, header, named, socket};
 use super::endpoints::Protocol;
 use super::facts::Facts;
 use super::frame;
@@ -71,12 +71,12 @@ fn compile_port(ruleset: &mut Ruleset, pod: &Pod, pod_ip: IpAddr, port: &Contain
     if !ruleset.table.map_element(&named(map, family), key, format!("goto {chain}")) {
         return;
     }
+    hairpin(&mut ruleset.table, pod_ip);
     let header = header(family);
     let backend = socket(pod_ip, container_port);
     ruleset.table.chain(
         chain,
         vec![
-            format!("{header} saddr {pod_ip} jump {}", frame::MARK_FOR_MASQUERADE),
             format!("fib saddr type local jump {}", frame::MARK_FOR_MASQUERADE),
             format!("meta l4proto {} dnat {header} to {backend}", protocol.word()),
         ],

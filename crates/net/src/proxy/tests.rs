@@ -67,7 +67,8 @@ fn text(ruleset: &Ruleset) -> String {
     let mut lines = Vec::new();
     for (name, set) in &ruleset.table.sets {
         for (key, value) in &set.elements {
-            lines.push(format!("{name} {{ {key} : {value} }}"));
+            let separator = if value.is_empty() { "" } else { " : " };
+            lines.push(format!("{name} {{ {key}{separator}{value} }}"));
         }
         if !empty.sets.contains_key(name) {
             lines.push(format!("set {name} {}", set.definition));
@@ -109,15 +110,11 @@ fn a_cluster_ip_goes_to_its_endpoints() {
     expect(
         &ruleset(spec(json!({})), two()),
         &[
+            "hairpin-connections-v4 { 10.42.0.5 . 10.42.0.5 }",
             "service-ips-v4 { 10.43.0.7 . tcp . 80 : goto internal-ns/web/tcp/http/ip }",
-            "endpoint-ns/web/tcp/http/ip/10.42.0.5/8080: ip saddr 10.42.0.5 jump mark-for-masquerade",
-            "endpoint-ns/web/tcp/http/ip/10.42.0.5/8080: meta l4proto tcp dnat ip to 10.42.0.5:8080",
-            "endpoint-ns/web/tcp/http/ip/10.42.1.6/8080: ip saddr 10.42.1.6 jump mark-for-masquerade",
-            "endpoint-ns/web/tcp/http/ip/10.42.1.6/8080: meta l4proto tcp dnat ip to 10.42.1.6:8080",
             "internal-ns/web/tcp/http/ip: ip saddr != 10.42.0.0/16 jump mark-for-masquerade",
-            "internal-ns/web/tcp/http/ip: goto service-ns/web/tcp/http/ip",
-            "service-ns/web/tcp/http/ip: numgen random mod 2 vmap { 0 : goto endpoint-ns/web/tcp/http/ip/10.42.0.5/8080, \
-             1 : goto endpoint-ns/web/tcp/http/ip/10.42.1.6/8080 }",
+            "internal-ns/web/tcp/http/ip: meta l4proto tcp dnat ip to numgen random mod 2 map \
+             { 0 : 10.42.0.5 . 8080, 1 : 10.42.1.6 . 8080 }",
         ],
     );
 }
@@ -203,7 +200,7 @@ fn internal_policy_local_drops_when_only_others_have_endpoints() {
         &["no-endpoint-services-v4 { 10.43.0.7 . tcp . 80 : goto drop-unless-local }"],
     );
     let local = ruleset(spec(json!({"internalTrafficPolicy": "Local"})), two());
-    assert!(text(&local).contains("local-ns/web/tcp/http/ip: goto endpoint-ns/web/tcp/http/ip/10.42.0.5/8080"));
+    assert!(text(&local).contains("internal-ns/web/tcp/http/ip: meta l4proto tcp dnat ip to 10.42.0.5:8080"));
     assert!(!text(&local).contains("10.42.1.6"));
 }
 
@@ -236,7 +233,7 @@ fn affinity_remembers_the_client_per_endpoint() {
     ));
     for line in [
         "set affinity-ns/web/tcp/http/ip/10.42.0.5/8080 type ipv4_addr; flags dynamic,timeout; timeout 60s;",
-        "service-ns/web/tcp/http/ip: ip saddr @affinity-ns/web/tcp/http/ip/10.42.1.6/8080 \
+        "internal-ns/web/tcp/http/ip: ip saddr @affinity-ns/web/tcp/http/ip/10.42.1.6/8080 \
          goto endpoint-ns/web/tcp/http/ip/10.42.1.6/8080",
         "endpoint-ns/web/tcp/http/ip/10.42.0.5/8080: update @affinity-ns/web/tcp/http/ip/10.42.0.5/8080 { ip saddr }",
     ] {
@@ -309,12 +306,11 @@ fn host_ports_lead_to_local_pods() {
     expect(
         &ruleset,
         &[
+            "hairpin-connections-v4 { 10.42.0.9 . 10.42.0.9 }",
             "host-ip-ports-v4 { 192.0.2.1 . udp . 5353 : goto hostport-ns/p/udp/5353/ip/192.0.2.1 }",
             "host-ports-v4 { tcp . 8080 : goto hostport-ns/p/tcp/8080/ip/ }",
-            "hostport-ns/p/tcp/8080/ip/: ip saddr 10.42.0.9 jump mark-for-masquerade",
             "hostport-ns/p/tcp/8080/ip/: fib saddr type local jump mark-for-masquerade",
             "hostport-ns/p/tcp/8080/ip/: meta l4proto tcp dnat ip to 10.42.0.9:80",
-            "hostport-ns/p/udp/5353/ip/192.0.2.1: ip saddr 10.42.0.9 jump mark-for-masquerade",
             "hostport-ns/p/udp/5353/ip/192.0.2.1: fib saddr type local jump mark-for-masquerade",
             "hostport-ns/p/udp/5353/ip/192.0.2.1: meta l4proto udp dnat ip to 10.42.0.9:53",
         ],
