@@ -1,0 +1,210 @@
+//! The command line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Kubernetes in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "pintle", version, about, max_term_width = 120, args_override_self = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs a control plane, and a node unless told otherwise
+    Server(Box<ServerArgs>),
+    /// Runs a node of a cluster elsewhere
+    Agent(AgentArgs),
+    /// Prints an admin's (or a user's) kubeconfig
+    Kubeconfig(KubeconfigArgs),
+    /// Manages the tokens with which nodes join
+    Token(LaterArgs),
+    /// Saves, restores and verifies the cluster's state
+    Backup(LaterArgs),
+    /// Shows or renews certificates
+    Certs(CertsArgs),
+    /// Shows components, nodes, store and certificates, and what is stuck and why
+    Status(StatusArgs),
+    /// Puts OCI archives into the node's runtime, or lists what is there
+    Image(ImageArgs),
+    /// Stops all pods of this node and removes what Pintle put into the kernel; the data dir stays
+    Down(DownArgs),
+    /// Hollow nodes and load for scale tests
+    Sim(LaterArgs),
+    /// Prints the version
+    Version,
+}
+
+/// Where this Pintle lives.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// Everything Pintle keeps is below this folder
+    #[arg(long, default_value = "/var/lib/pintle", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Names bridges, nftables tables and cgroups, so that several Pintles can share a machine
+    #[arg(long, default_value = "pintle", value_name = "NAME")]
+    pub instance: String,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(args_override_self = true)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// A YAML file whose keys are the names of these flags; flags on the command line win
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the API listens
+    #[arg(long, default_value = "0.0.0.0:6443", value_name = "ADDRESS")]
+    pub bind: SocketAddr,
+    /// The address at which pods and other nodes reach the API; the default route's own address if not given
+    #[arg(long, value_name = "IP")]
+    pub advertise_address: Option<IpAddr>,
+    /// Where state is kept: embedded
+    #[arg(long, default_value = "embedded", value_parser = ["embedded"])]
+    pub store: String,
+    /// etcd servers to keep state in (not built yet)
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub store_endpoints: Vec<String>,
+    /// Control plane only: no node on this host
+    #[arg(long)]
+    pub no_agent: bool,
+    /// The pods' addresses
+    #[arg(long, default_value = "10.42.0.0/16", value_name = "CIDR")]
+    pub cluster_cidr: String,
+    /// The Services' addresses
+    #[arg(long, default_value = "10.43.0.0/16", value_name = "CIDR")]
+    pub service_cidr: String,
+    /// Further names and addresses the API server answers to
+    #[arg(long, value_name = "NAME")]
+    pub tls_san: Vec<String>,
+    /// The token with which nodes join (not built yet)
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// Also writes the admin kubeconfig there, mode 0600
+    #[arg(long, value_name = "FILE")]
+    pub write_kubeconfig: Option<PathBuf>,
+    /// Switches features on or off: A=true,B=false (none can be switched yet)
+    #[arg(long, value_name = "GATES", value_delimiter = ',')]
+    pub feature_gates: Vec<String>,
+}
+
+/// What a node is told, as a server's or an agent's.
+#[derive(Debug, Clone, Args)]
+pub struct NodeArgs {
+    /// The node's name; the host name if not given
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// The container runtime: a private containerd (`containerd`), or the CRI socket of a running one (`unix:///PATH`)
+    #[arg(long, default_value = "containerd", value_name = "RUNTIME")]
+    pub runtime: String,
+    /// Where the CNI plugins are
+    #[arg(long, default_value = "/usr/lib/cni", value_name = "DIR")]
+    pub cni_bin_dir: PathBuf,
+    /// The address of cluster DNS, inside the Services' addresses
+    #[arg(long, default_value = "10.43.0.10", value_name = "IP")]
+    pub cluster_dns: IpAddr,
+    /// The cluster's domain
+    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
+    /// The port of the node's own API (logs, exec)
+    #[arg(long, default_value_t = 10250, value_name = "PORT")]
+    pub kubelet_port: u16,
+    /// What is logged: error, warn, info, debug, trace, or per module (`info,node=debug`)
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    pub log_level: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AgentArgs {
+    /// The API server
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// The join token
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct KubeconfigArgs {
+    #[command(flatten)]
+    pub place: Place,
+    /// A user other than the admin
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// The user's groups
+    #[arg(long, value_name = "GROUP", requires = "user")]
+    pub group: Vec<String>,
+    /// The API server's address in it, if not this machine's
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CertsArgs {
+    #[command(flatten)]
+    pub place: Place,
+    /// `list` or `rotate`
+    #[arg(value_parser = ["list", "rotate"], default_value = "list")]
+    pub action: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub place: Place,
+    /// Waits until the API is ready and a node is Ready, at most this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ImageArgs {
+    #[command(subcommand)]
+    pub action: ImageAction,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum ImageAction {
+    /// Imports OCI or docker archives
+    Import {
+        #[command(flatten)]
+        place: Place,
+        /// The CRI socket, if not the private containerd's
+        #[arg(long, value_name = "unix:///PATH")]
+        runtime: Option<String>,
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Lists the images of the node's runtime
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// The CRI socket, if not the private containerd's
+        #[arg(long, value_name = "unix:///PATH")]
+        runtime: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DownArgs {
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Arguments of commands that are not built yet: whatever they are, the answer is the same.
+#[derive(Debug, Clone, Args)]
+pub struct LaterArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub rest: Vec<String>,
+}

@@ -1,0 +1,47 @@
+//! What is where below the data dir.
+
+use std::path::{Path, PathBuf};
+
+/// The folder of one Pintle.
+#[derive(Debug, Clone)]
+pub struct Layout(PathBuf);
+
+impl Layout {
+    pub fn new(data_dir: &Path) -> Self {
+        Self(data_dir.to_owned())
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// Keys and certificates.
+    pub fn pki(&self) -> PathBuf {
+        self.0.join("pki")
+    }
+
+    /// The embedded store.
+    pub fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
+    /// The admin's kubeconfig.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.0.join("admin.kubeconfig")
+    }
+
+    /// What the node keeps: volumes, logs, CNI leases.
+    pub fn node(&self) -> PathBuf {
+        self.0.join("node")
+    }
+
+    /// The runtime's CNI configuration.
+    pub fn cni_conf(&self) -> PathBuf {
+        self.0.join("cni/net.d")
+    }
+
+    /// Address leases of the pod network.
+    pub fn cni_leases(&self) -> PathBuf {
+        self.0.join("cni/leases")
+    }
+}

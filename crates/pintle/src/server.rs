@@ -1,0 +1,356 @@
+//! `pintle server`: the control plane's components, put together, and the node's if one is wanted.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use api::meta::v1::ObjectMeta;
+use api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject};
+use apiserver::{Caller, Server, authn, authz, bootstrap, http};
+use base::{Clock, Random, TaskGroup};
+use client::{Client, Reflectors};
+use pki::authority::{Authority, Leaf};
+use store::Store;
+
+use crate::cli::ServerArgs;
+use crate::layout::Layout;
+use crate::{in_process, node};
+
+/// How long the parts of a server have to end.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
+/// Client connections at once.
+const CONNECTIONS_LEN_MAX: usize = 20_000;
+
+/// What every part of the server is handed.
+pub struct Common {
+    pub arguments: ServerArgs,
+    pub layout: Layout,
+    pub clock: Clock,
+    pub random: Random,
+    pub tasks: TaskGroup,
+    pub advertise_address: IpAddr,
+    pub port: u16,
+    /// The API server's own address in the service network.
+    pub service_ip: IpAddr,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(arguments: ServerArgs) -> Result<ExitCode> {
+    check(&arguments)?;
+    log(&arguments.node.log_level)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("pintle").build()?;
+    runtime.block_on(serve(arguments))
+}
+
+/// Refuses what is not built, before anything is touched.
+fn check(arguments: &ServerArgs) -> Result<()> {
+    if !arguments.store_endpoints.is_empty() {
+        bail!("--store-endpoints: etcd as the store is not built yet; leave it out to use the embedded store");
+    }
+    if arguments.token.is_some() {
+        bail!("--token: nodes cannot join another server yet; leave it out");
+    }
+    if let Some(gate) = arguments.feature_gates.first() {
+        bail!("--feature-gates: no feature can be switched yet, so {gate} is unknown");
+    }
+    Ok(())
+}
+
+fn log(level: &str) -> Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(level).with_context(|| format!("--log-level {level}"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+async fn serve(arguments: ServerArgs) -> Result<ExitCode> {
+    let clock = Clock::system();
+    let started = clock.monotonic();
+    let layout = Layout::new(&arguments.place.data_dir);
+    private_folder(layout.root())?;
+    // The port first: two servers on one port must not both touch the data dir.
+    let listener = http::Listener::bind(arguments.bind).await.context("--bind")?;
+    let advertise_address = advertised(&arguments, listener.address());
+    let common = Common {
+        service_ip: first_address(&arguments.service_cidr)?,
+        port: listener.address().port(),
+        advertise_address,
+        layout,
+        clock,
+        random: Random::system(),
+        tasks: TaskGroup::new(),
+        arguments,
+    };
+    let authority = open_authority(&common)?;
+    let server = start_api(&common, &authority, listener).await?;
+    tracing::info!(took = ?started.elapsed(), address = %common.arguments.bind, "the API is ready");
+    start_controllers(&common, &authority, &server);
+    if !common.arguments.no_agent {
+        node::start(&common, &authority, &server).await?;
+    }
+    keep_certificates(&common, &authority);
+    wait_for_end().await?;
+    tracing::info!("ending; pods keep running");
+    if !common.tasks.shutdown(SHUTDOWN_MAX).await {
+        tracing::warn!("some parts did not end in time");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn private_folder(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    if folder.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .and_then(|()| std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)))
+        .with_context(|| format!("--data-dir: creating {}", folder.display()))
+}
+
+/// The address others reach this host at: as told, or as bound, or the default route's own.
+fn advertised(arguments: &ServerArgs, bound: SocketAddr) -> IpAddr {
+    if let Some(address) = arguments.advertise_address {
+        return address;
+    }
+    if !bound.ip().is_unspecified() {
+        return bound.ip();
+    }
+    // Connecting a datagram socket asks the kernel for a route and sends nothing.
+    let routed = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9))?;
+        socket.local_addr()
+    });
+    routed.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
+}
+
+/// The first host address of a CIDR.
+fn first_address(cidr: &str) -> Result<IpAddr> {
+    let cidr: net::Cidr = cidr.parse().map_err(|_| anyhow::anyhow!("--service-cidr: {cidr} is no CIDR"))?;
+    cidr.nth(1).context("--service-cidr: it has no addresses")
+}
+
+fn open_authority(common: &Common) -> Result<Arc<Authority>> {
+    let arguments = &common.arguments;
+    let options = pki::authority::Options::new(
+        &arguments.node.cluster_domain,
+        &[common.service_ip],
+        &node::default_name()?,
+        &[common.advertise_address],
+        &arguments.tls_san,
+    );
+    let authority = Authority::open_or_create(&common.layout.pki(), options, common.clock.now())
+        .with_context(|| format!("the certificates in {}", common.layout.pki().display()))?;
+    Ok(Arc::new(authority))
+}
+
+/// Opens the store, starts the API server on it, and serves once the cluster's own objects are there.
+async fn start_api(common: &Common, authority: &Arc<Authority>, listener: http::Listener) -> Result<Arc<Server>> {
+    let (clock, tasks) = (common.clock, &common.tasks);
+    let store = Store::open(store::Options::new(common.layout.store()), clock, tasks.clone())
+        .await
+        .with_context(|| format!("the store in {}", common.layout.store().display()))?;
+    let server =
+        Server::start(store, server_options(common, authority)?, tasks.clone()).await.context("reading the store")?;
+    bootstrap::run(&server, &bootstrap_options(common, authority)).await.context("the cluster's own objects")?;
+    write_kubeconfigs(common, authority)?;
+    let tls = pki::tls::server_config(authority.identity(Leaf::Server), Some(&authority.client_ca_bundle()), clock)?;
+    listener.serve(server.clone(), tls, CONNECTIONS_LEN_MAX, tasks);
+    Ok(server)
+}
+
+fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserver::Options> {
+    let issuer = format!("https://kubernetes.default.svc.{}", common.arguments.node.cluster_domain);
+    let audiences = vec![issuer.clone()];
+    let signer = pki::token::Signer::new(issuer.clone(), authority.service_account_key().clone());
+    let keys = authority.service_account_keys().to_vec();
+    let verifier = pki::token::Verifier::new(vec![issuer.clone()], keys.clone(), audiences.clone());
+    let kubelet = pki::tls::client_config(
+        authority.ca().cert_pem(),
+        Some(authority.identity(Leaf::KubeletClient)),
+        pki::tls::Alpn::Http1,
+        common.clock,
+    )?;
+    let jwks_uri = format!("https://{}:{}{}", common.advertise_address, common.port, pki::openid::JWKS_PATH);
+    Ok(apiserver::Options {
+        clock: common.clock,
+        random: common.random.clone(),
+        authenticator: Arc::new(authn::Union(vec![
+            Arc::new(authn::X509),
+            Arc::new(authn::ServiceAccountTokens::new(verifier, common.clock)),
+            Arc::new(authn::BootstrapTokens::new(common.clock)),
+        ])),
+        authorizer: Arc::new(authz::Union(vec![
+            Arc::new(authz::AlwaysAllowHealth),
+            Arc::new(authz::Privileged),
+            Arc::new(authz::Node::default()),
+            Arc::new(authz::Rbac::default()),
+        ])),
+        admission: apiserver::admission::Chain(apiserver::admission::ALL.to_vec()),
+        tokens: Some(Arc::new(signer)),
+        token_audiences: audiences,
+        kubelet: Some(kubelet),
+        openid: Some((pki::openid::configuration(&issuer, &jwks_uri)?, pki::openid::jwks(&keys)?)),
+        ..apiserver::Options::default()
+    })
+}
+
+fn bootstrap_options(common: &Common, authority: &Authority) -> bootstrap::Options {
+    bootstrap::Options {
+        advertise_address: common.advertise_address,
+        port: common.port,
+        service_ip: common.service_ip,
+        client_ca_pem: authority.ca().cert_pem().to_owned(),
+        front_proxy_ca_pem: authority.front_proxy_ca().cert_pem().to_owned(),
+        extra: controllers::ALL.iter().map(|controller| role_of(*controller)).collect(),
+    }
+}
+
+/// A controller's role, made from what it declares, and its binding to the controller's service account.
+fn role_of(controller: &dyn controllers::AnyController) -> (ClusterRole, ClusterRoleBinding) {
+    let role = controllers::harness::role(controller);
+    let binding = ClusterRoleBinding {
+        metadata: ObjectMeta { name: role.metadata.name.clone(), ..Default::default() },
+        role_ref: RoleRef {
+            api_group: Some("rbac.authorization.k8s.io".into()),
+            kind: "ClusterRole".into(),
+            name: role.metadata.name.clone().unwrap_or_default(),
+        },
+        subjects: Some(vec![Subject {
+            kind: "ServiceAccount".into(),
+            name: controller.name().to_owned(),
+            namespace: Some("kube-system".into()),
+            ..Default::default()
+        }]),
+    };
+    (role, binding)
+}
+
+fn write_kubeconfigs(common: &Common, authority: &Authority) -> Result<()> {
+    let host = match common.arguments.bind.ip() {
+        ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ip => ip,
+    };
+    let url = format!("https://{}", SocketAddr::new(host, common.port));
+    let kubeconfig = authority.admin_kubeconfig(&url, "pintle");
+    let further = common.arguments.write_kubeconfig.clone();
+    for path in std::iter::once(common.layout.admin_kubeconfig()).chain(further) {
+        kubeconfig.save(&path).with_context(|| format!("writing the kubeconfig {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A component's client in this process.
+pub fn client_of(server: &Arc<Server>, user: &str, groups: &[&str]) -> Client {
+    in_process::client(server, Caller::new(user, groups))
+}
+
+/// The reflectors all components of the process share.
+pub fn reflectors(common: &Common, server: &Arc<Server>) -> Reflectors {
+    let client = client_of(server, "system:kube-controller-manager", &[]);
+    Reflectors::new(client, common.random.clone(), common.tasks.clone())
+}
+
+fn start_controllers(common: &Common, authority: &Authority, server: &Arc<Server>) {
+    let shared = reflectors(common, server);
+    let stored = resources::ALL.iter().filter(|r| matches!(r.storage(), resources::Storage::Stored { .. }));
+    let resources = stored.map(|resource| controllers::Resource {
+        kind: resource.kind(),
+        namespaced: resource.scope() == resources::Scope::Namespaced,
+    });
+    let facts = controllers::Facts {
+        root_ca_pem: authority.ca().cert_pem().to_owned(),
+        cluster_cidrs: vec![common.arguments.cluster_cidr.clone()],
+        resources: resources.collect(),
+    };
+    let facts = Arc::new(facts);
+    let identity = format!("{}_{}", node::default_name().unwrap_or_default(), common.random.uid());
+    let election = |name: &str| client::leader::Options {
+        namespace: "kube-system".into(),
+        name: name.to_owned(),
+        identity: identity.clone(),
+    };
+
+    let (clock, random, controllers_shared) = (common.clock, common.random.clone(), shared.clone());
+    let for_controllers = server.clone();
+    common.tasks.spawn(
+        "controllers",
+        client::leader::lead(
+            client_of(server, "system:kube-controller-manager", &[]),
+            election("kube-controller-manager"),
+            clock,
+            common.tasks.clone(),
+            move |tasks| {
+                let server = for_controllers.clone();
+                let context = controllers::Context {
+                    reflectors: controllers_shared.clone(),
+                    client_for: Arc::new(move |name| {
+                        let user = format!("system:serviceaccount:kube-system:{name}");
+                        client_of(&server, &user, &["system:serviceaccounts", "system:serviceaccounts:kube-system"])
+                    }),
+                    facts: facts.clone(),
+                    clock,
+                    random: random.clone(),
+                    tasks,
+                };
+                async move {
+                    for controller in controllers::ALL {
+                        controller.start(context.clone());
+                    }
+                }
+            },
+        ),
+    );
+
+    let (random, for_scheduler) = (common.random.clone(), client_of(server, "system:kube-scheduler", &[]));
+    common.tasks.spawn(
+        "scheduler",
+        client::leader::lead(
+            for_scheduler.clone(),
+            election("kube-scheduler"),
+            clock,
+            common.tasks.clone(),
+            move |tasks| {
+                let options = scheduler::Options {
+                    name: "default-scheduler".into(),
+                    client: for_scheduler.clone(),
+                    reflectors: shared.clone(),
+                    clock,
+                    random: random.clone(),
+                    tasks,
+                };
+                async move { scheduler::run(options) }
+            },
+        ),
+    );
+}
+
+/// Renews certificates when they are due, while running.
+fn keep_certificates(common: &Common, authority: &Arc<Authority>) {
+    let (clock, authority) = (common.clock, authority.clone());
+    common.tasks.spawn("certificates", async move {
+        loop {
+            clock.sleep_until(authority.renewal_time()).await;
+            match authority.renew(clock.now()) {
+                Ok(renewed) => tracing::info!(?renewed, "certificates renewed"),
+                Err(error) => tracing::error!(%error, "certificates were not renewed"),
+            }
+            clock.sleep(Duration::from_secs(60)).await;
+        }
+    });
+}
+
+async fn wait_for_end() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
