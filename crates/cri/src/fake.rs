@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use base::{Clock, Random, TaskGroup};
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use tokio::sync::{Notify, broadcast};
 
 pub use program::Program;
@@ -157,33 +157,25 @@ impl Fake {
 
     /// See [`crate::Runtime::events`].
     pub fn events(&self) -> EventStream {
-        let (receiver, outage) = {
+        let listening = {
             let state = self.state();
             if state.unavailable {
                 return EventStream::new(stream::once(async { Err(down()) }));
             }
-            (self.0.events.subscribe(), state.outage.clone().notified_owned())
+            Some((self.0.events.subscribe(), Box::pin(state.outage.clone().notified_owned())))
         };
-        let events = stream::unfold(Some(receiver), |receiver| async move {
-            let mut receiver = receiver?;
-            match receiver.recv().await {
-                Ok(event) => Some((Ok(event), Some(receiver))),
-                Err(_) => Some((Err(Error::Unavailable("events were lost".into())), None)),
+        EventStream::new(stream::unfold(listening, |listening| async move {
+            let (mut receiver, mut outage) = listening?;
+            tokio::select! {
+                // What was sent before an outage still arrives.
+                biased;
+                event = receiver.recv() => match event {
+                    Ok(event) => Some((Ok(event), Some((receiver, outage)))),
+                    Err(_) => Some((Err(Error::Unavailable("events were lost".into())), None)),
+                },
+                () = &mut outage => Some((Err(down()), None)),
             }
-        });
-        // What was sent before the outage still arrives; then the stream ends.
-        let end = stream::once(async move {
-            outage.await;
-            Err(down())
-        });
-        let mut over = false;
-        EventStream::new(stream::select_with_strategy(events, end, |(): &mut ()| stream::PollNext::Left).take_while(
-            move |event| {
-                let go_on = !over;
-                over |= event.is_err();
-                async move { go_on }
-            },
-        ))
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

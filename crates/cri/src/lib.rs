@@ -10,9 +10,11 @@ mod import;
 
 pub mod archive;
 pub mod client;
+pub mod conformance;
 pub mod events;
 pub mod fake;
 pub mod pause;
+pub mod private;
 pub mod reference;
 pub mod runtime;
 
