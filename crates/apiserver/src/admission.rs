@@ -1,10 +1,19 @@
 //! Admission: what is asked of a write between authorization and the store. Plugins change objects (`admit`) or refuse
 //! them (`validate`); the registry calls the two phases in its one order.
 
+pub mod default_toleration_seconds;
+pub mod namespace_lifecycle;
+pub mod node_restriction;
+pub mod priority;
+pub mod rbac_escalation;
+pub mod runtime_class;
+pub mod service_account;
+pub mod taint_nodes_by_condition;
+
 use std::sync::Arc;
 
 use api::meta::v1::DeleteOptions;
-use api::{Kind, Object, Status};
+use api::{Kind, Object, Status, Typed};
 use futures_util::future::BoxFuture;
 
 use crate::{Caller, Lookup, Server};
@@ -54,6 +63,16 @@ impl<'a> Request<'a> {
         self.server.lookup()
     }
 
+    /// The new object, if it is of that kind.
+    pub fn object<T: Typed>(&mut self) -> Option<&mut T> {
+        self.object.as_mut()?.as_any_mut().downcast_mut()
+    }
+
+    /// The object as it is, if it is of that kind.
+    pub fn old_object<T: Typed>(&self) -> Option<&T> {
+        api::downcast(&**self.old?)
+    }
+
     /// 403 in upstream's words (`admission.NewForbidden`).
     pub fn forbidden(&self, why: &str) -> Status {
         let generated = self.object.as_ref().and_then(|object| object.metadata().generate_name.as_deref());
@@ -82,7 +101,21 @@ pub trait Plugin: Send + Sync + 'static {
 }
 
 /// Every built-in plugin, in the order upstream calls them.
-pub static ALL: &[&dyn Plugin] = &[];
+pub static ALL: &[&dyn Plugin] = &[
+    &namespace_lifecycle::Plugin,
+    &service_account::Plugin,
+    &node_restriction::Plugin,
+    &taint_nodes_by_condition::Plugin,
+    &priority::Plugin,
+    &default_toleration_seconds::Plugin,
+    &runtime_class::Plugin,
+    &rbac_escalation::Plugin,
+];
+
+/// What a plugin without anything to wait for answers.
+fn done<'a>(result: Result<(), Status>) -> BoxFuture<'a, Result<(), Status>> {
+    Box::pin(std::future::ready(result))
+}
 
 /// The plugins that are on, in order.
 pub struct Chain(pub Vec<&'static dyn Plugin>);

@@ -3,6 +3,11 @@
 //! An [`Authenticator`] looks at what a request carries (client certificate, bearer token) and names the caller, or has
 //! no opinion. It never decides what the caller may do.
 
+pub mod bootstrap_token;
+pub mod impersonation;
+pub mod review;
+pub mod service_account;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -12,6 +17,10 @@ use http::HeaderMap;
 use rustls_pki_types::CertificateDer;
 
 use crate::Lookup;
+
+pub use bootstrap_token::BootstrapTokens;
+pub use impersonation::impersonate;
+pub use service_account::ServiceAccountTokens;
 
 /// The group of everyone who proved who they are.
 pub const AUTHENTICATED: &str = "system:authenticated";
@@ -55,6 +64,11 @@ impl Caller {
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.iter().any(|own| own == group)
     }
+}
+
+/// The caller of a request without credentials: only the health endpoints are open to everyone.
+pub fn anonymous_for(path: &str) -> Option<Caller> {
+    matches!(path, "/healthz" | "/livez" | "/readyz").then(Caller::anonymous)
 }
 
 /// The other end of a connection.
@@ -102,7 +116,68 @@ pub trait Authenticator: Send + Sync + 'static {
         parts: RequestParts<'a>,
         lookup: &'a Lookup,
     ) -> BoxFuture<'a, Result<Option<Arc<Caller>>, BadCredentials>>;
+
+    /// The same for a bearer token shown to somebody else (TokenReview), who is one of `audiences`; none: the API server.
+    fn authenticate_token<'a>(
+        &'a self,
+        _token: &'a str,
+        _audiences: &'a [String],
+        _lookup: &'a Lookup,
+    ) -> BoxFuture<'a, Result<Option<Shown>, BadCredentials>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
+
+/// Whose token it is, and for which of the audiences asked for it is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub caller: Arc<Caller>,
+    pub audiences: Vec<String>,
+}
+
+/// The bearer token of a request.
+pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.trim();
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// The authenticators of a cluster: client certificates, service account tokens, bootstrap tokens.
+pub fn standard(verifier: pki::token::Verifier, clock: base::Clock) -> Arc<dyn Authenticator> {
+    Arc::new(Union(vec![
+        Arc::new(X509),
+        Arc::new(ServiceAccountTokens::new(verifier, clock)),
+        Arc::new(BootstrapTokens::new(clock)),
+        Arc::new(UnknownTokens),
+    ]))
+}
+
+/// Refuses bearer tokens that nobody knew. The last of a [`Union`].
+#[derive(Debug, Default, Clone, Copy)]
+pub struct UnknownTokens;
+
+impl Authenticator for UnknownTokens {
+    fn authenticate<'a>(
+        &'a self,
+        parts: RequestParts<'a>,
+        _lookup: &'a Lookup,
+    ) -> BoxFuture<'a, Result<Option<Arc<Caller>>, BadCredentials>> {
+        let unknown = bearer_token(parts.headers).is_some();
+        Box::pin(std::future::ready(if unknown { Err(BadCredentials(INVALID.to_owned())) } else { Ok(None) }))
+    }
+
+    fn authenticate_token<'a>(
+        &'a self,
+        _token: &'a str,
+        _audiences: &'a [String],
+        _lookup: &'a Lookup,
+    ) -> BoxFuture<'a, Result<Option<Shown>, BadCredentials>> {
+        Box::pin(std::future::ready(Err(BadCredentials(INVALID.to_owned()))))
+    }
+}
+
+const INVALID: &str = "invalid bearer token";
 
 /// Client certificates: `CN` is the user, every `O` a group.
 #[derive(Debug, Default, Clone, Copy)]
@@ -144,6 +219,25 @@ impl Authenticator for Union {
             for authenticator in &self.0 {
                 match authenticator.authenticate(parts, lookup).await {
                     Ok(Some(caller)) => return Ok(Some(caller)),
+                    Ok(None) => {}
+                    Err(bad) => complaint = complaint.or(Some(bad)),
+                }
+            }
+            complaint.map_or(Ok(None), Err)
+        })
+    }
+
+    fn authenticate_token<'a>(
+        &'a self,
+        token: &'a str,
+        audiences: &'a [String],
+        lookup: &'a Lookup,
+    ) -> BoxFuture<'a, Result<Option<Shown>, BadCredentials>> {
+        Box::pin(async move {
+            let mut complaint = None;
+            for authenticator in &self.0 {
+                match authenticator.authenticate_token(token, audiences, lookup).await {
+                    Ok(Some(shown)) => return Ok(Some(shown)),
                     Ok(None) => {}
                     Err(bad) => complaint = complaint.or(Some(bad)),
                 }

@@ -2,34 +2,43 @@
 
 use std::sync::Arc;
 
-use api::authentication::v1::{SelfSubjectReview, SelfSubjectReviewStatus, UserInfo};
+use api::authentication::v1::{SelfSubjectReview, TokenReview};
+use api::authorization::v1::{
+    LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
+};
 use api::{Object, Status, Target};
 
-use crate::{Caller, Server};
+use crate::{Caller, Server, authn, authz};
 
 /// The object with its status filled in.
 ///
 /// # Errors
 /// 405 for reviews that nobody answers.
 pub async fn answer(
-    _server: &Server,
+    server: &Server,
     caller: &Arc<Caller>,
     target: &Target,
     mut object: Box<dyn Object>,
 ) -> Result<Box<dyn Object>, Status> {
-    if let Some(review) = object.as_any_mut().downcast_mut::<SelfSubjectReview>() {
-        review.status = Some(SelfSubjectReviewStatus { user_info: Some(user_info(caller)) });
-        return Ok(object);
+    let namespace = target.namespace.as_deref().unwrap_or_default();
+    let any = object.as_any_mut();
+    if let Some(review) = any.downcast_mut::<SelfSubjectReview>() {
+        authn::review::own(caller, review);
+    } else if let Some(review) = any.downcast_mut::<TokenReview>() {
+        // The shared borrow of `dyn Any` must not live across the await.
+        let mut own = review.clone();
+        authn::review::token(server, &mut own).await?;
+        return Ok(Box::new(own));
+    } else if let Some(review) = any.downcast_mut::<SubjectAccessReview>() {
+        authz::review::subject(server, review)?;
+    } else if let Some(review) = any.downcast_mut::<LocalSubjectAccessReview>() {
+        authz::review::local(server, namespace, review)?;
+    } else if let Some(review) = any.downcast_mut::<SelfSubjectAccessReview>() {
+        authz::review::own(server, caller, review)?;
+    } else if let Some(review) = any.downcast_mut::<SelfSubjectRulesReview>() {
+        authz::review::own_rules(server, caller, review)?;
+    } else {
+        return Err(Status::method_not_allowed(&target.group, &target.resource, "create"));
     }
-    Err(Status::method_not_allowed(&target.group, &target.resource, "create"))
-}
-
-/// The caller in the words of the authentication API.
-pub fn user_info(caller: &Caller) -> UserInfo {
-    UserInfo {
-        username: Some(caller.name.clone()),
-        uid: (!caller.uid.is_empty()).then(|| caller.uid.clone()),
-        groups: Some(caller.groups.clone()),
-        extra: (!caller.extra.is_empty()).then(|| caller.extra.clone()),
-    }
+    Ok(object)
 }

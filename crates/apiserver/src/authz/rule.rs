@@ -211,14 +211,20 @@ mod tests {
         ];
         for (groups, names, verbs, verb, path, expected) in table {
             let rule = resources(groups, names, verbs);
-            assert_eq!(allows(&rule, &asks(&caller, verb, "", path, "")), *expected, "{} {verb} {path}", describe(&rule));
+            assert_eq!(
+                allows(&rule, &asks(&caller, verb, "", path, "")),
+                *expected,
+                "{} {verb} {path}",
+                describe(&rule)
+            );
         }
         let mut named = resources(&[""], &["pods"], &["get"]);
         named.resource_names = Some(vec!["a".into()]);
         assert!(allows(&named, &asks(&caller, "get", "", "pods", "a")));
         assert!(!allows(&named, &asks(&caller, "get", "", "pods", "b")));
         let open = paths(&["/healthz/*", "/version"], &["get"]);
-        for (path, expected) in [("/healthz/ping", true), ("/healthz", false), ("/version", true), ("/versions", false)] {
+        for (path, expected) in [("/healthz/ping", true), ("/healthz", false), ("/version", true), ("/versions", false)]
+        {
             let asked = Attributes { caller: &caller, verb: "get", what: What::Path(path) };
             assert_eq!(allows(&open, &asked), expected, "{path}");
         }
