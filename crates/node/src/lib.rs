@@ -3,17 +3,32 @@
 //! This crate never decides where a pod runs, and reaches the API only as a client. Decisions are pure functions
 //! (`pod_worker::plan`, `status`, `config`); actors around them do what was decided.
 
-pub mod amount;
-pub mod cgroup;
-pub mod config;
-pub mod events;
-pub mod image;
-pub mod inbox;
-pub mod labels;
-pub mod objects;
-pub mod pod;
-pub mod pod_worker;
+mod amount;
+mod cgroup;
+mod config;
+mod events;
+mod hook;
+mod http;
+mod image;
+mod inbox;
+mod labels;
+mod node;
+mod objects;
+mod observe;
+mod pod;
+mod pod_source;
+mod pod_worker;
+mod probe;
+mod runtime_events;
+mod status;
+mod status_writer;
+mod token;
+mod volume;
+
+mod agent;
+pub mod pods;
+pub mod run;
 pub mod state;
-pub mod status;
-pub mod token;
-pub mod volume;
+
+pub use pods::Pods;
+pub use run::{Error, Handle, Options, run};

@@ -1,3 +1,433 @@
-//! One worker per pod.
+//! One worker per pod: looks at the spec, the runtime and the probes, plans, acts, and tells the status. Woken by
+//! events; a timer only where time itself is the event.
+
+pub mod act;
 pub mod crash;
+mod end;
 pub mod plan;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::Object;
+use api::core::v1::{Pod, PodStatus};
+use base::{Backoff, Timestamp};
+use jiff::SignedDuration;
+
+use crate::agent::Agent;
+use crate::config::env;
+use crate::events::Severity;
+use crate::inbox::{Signal, Signals};
+use crate::observe::{self, Memory};
+use crate::pod;
+use crate::pods::Entry;
+use crate::probe::Probes;
+use crate::state::{Phase, PodState};
+use crate::status;
+use crate::status_writer::StatusWriter;
+use crate::volume;
+use act::{Job, Outcome};
+use crash::Backoffs;
+use plan::{Hold, Plan, Probed, View, Waiting, plan};
+
+/// While steps are being done the runtime is looked at no more often than this.
+const LOOK_WHILE_ACTING: Duration = Duration::from_millis(250);
+/// Why a pod that took too long was ended, in upstream's words.
+const DEADLINE_REASON: &str = "DeadlineExceeded";
+const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
+
+/// The worker of one pod.
+pub struct Worker {
+    agent: Arc<Agent>,
+    entry: Arc<Entry>,
+    writer: StatusWriter,
+    probes: Probes,
+    memory: Memory,
+    state: Arc<PodState>,
+    backoffs: Backoffs,
+    holds: BTreeMap<String, Hold>,
+    /// The status as last told.
+    told: PodStatus,
+    /// Containers of whose crash back-off an event told, and when they had ended.
+    backoff_told: BTreeMap<String, Option<Timestamp>>,
+    retry: Backoff,
+    retry_at: Option<Timestamp>,
+    /// The runtime has to be asked again.
+    stale: bool,
+    renew_at: Option<Timestamp>,
+    /// Labels and annotations the volumes were last made from, and the generation last acted on.
+    seen: Seen,
+    end: end::Progress,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Seen {
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    generation: Option<i64>,
+}
+
+impl Seen {
+    fn of(p: &Pod) -> Self {
+        Self {
+            labels: p.metadata.labels.clone(),
+            annotations: p.metadata.annotations.clone(),
+            generation: p.metadata.generation,
+        }
+    }
+}
+
+impl Worker {
+    /// A worker for the pod of `entry`.
+    pub fn new(agent: Arc<Agent>, entry: Arc<Entry>) -> Self {
+        let p = entry.pod();
+        Self {
+            writer: StatusWriter::start(agent.clone(), entry.clone()),
+            probes: Probes::new(agent.clone(), entry.inbox.clone()),
+            memory: Memory::default(),
+            state: Arc::default(),
+            backoffs: Backoffs::default(),
+            holds: BTreeMap::new(),
+            told: p.status.clone().unwrap_or_default(),
+            backoff_told: BTreeMap::new(),
+            retry: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
+            retry_at: None,
+            stale: true,
+            renew_at: None,
+            seen: Seen::of(&p),
+            end: end::Progress::default(),
+            agent,
+            entry,
+        }
+    }
+
+    /// Works until the pod is gone and nothing of it is left on the node.
+    pub async fn run(mut self) {
+        self.follow_objects(&self.entry.pod());
+        self.observe().await;
+        self.adopt();
+        loop {
+            let p = self.entry.pod();
+            let now = self.agent.clock.now();
+            self.check_deadline(&p, now);
+            let verdicts = self.probes.verdicts();
+            let ending = self.ending(&p);
+            let plan = plan(&View {
+                pod: &p,
+                state: &self.state,
+                probed: &verdicts,
+                backoffs: &self.backoffs,
+                holds: &self.holds,
+                terminate_grace_seconds: ending,
+                now,
+            });
+            self.sync_probes(&p, ending.is_some() || plan.finished);
+            self.tell(&p, &plan, &verdicts, now);
+            let may_act = !self.stale && self.retry_at.is_none_or(|at| at <= now);
+            if may_act && plan.finished && plan.steps.is_empty() {
+                if self.finish(&p).await {
+                    return;
+                }
+            } else if may_act && !plan.steps.is_empty() {
+                self.act(p, plan, ending).await;
+                continue;
+            }
+            self.wait(&p, plan.wake_at).await;
+        }
+    }
+
+    /// `Some(grace)`: the pod is to end, within so many seconds.
+    fn ending(&self, p: &Pod) -> Option<i64> {
+        if p.metadata.deletion_timestamp.is_some() || self.entry.is_gone() {
+            return Some(pod::deletion_grace_seconds(p));
+        }
+        let over = self.entry.failed().is_some() || pod::is_terminal_phase(pod::phase(p));
+        let over = over || pod::is_terminal_phase(self.told.phase.as_deref().unwrap_or_default());
+        let grace = pod::spec(p).termination_grace_period_seconds.unwrap_or(pod::DEFAULT_GRACE_SECONDS);
+        over.then(|| grace.max(pod::MINIMUM_GRACE_SECONDS))
+    }
+
+    fn deadline(&self, p: &Pod) -> Option<Timestamp> {
+        let seconds = pod::spec(p).active_deadline_seconds?;
+        let start = self.told.start_time.as_ref()?.0;
+        start.checked_add(SignedDuration::from_secs(seconds)).ok()
+    }
+
+    fn check_deadline(&self, p: &Pod, now: Timestamp) {
+        let over = pod::is_terminal_phase(self.told.phase.as_deref().unwrap_or_default());
+        if !over && self.entry.failed().is_none() && self.deadline(p).is_some_and(|at| at <= now) {
+            self.agent.events.pod(p, Severity::Normal, DEADLINE_REASON, DEADLINE_MESSAGE);
+            self.entry.fail(DEADLINE_REASON, DEADLINE_MESSAGE);
+        }
+    }
+
+    /// Asks the runtime; when it does not answer, the old state stands and it is asked again.
+    async fn observe(&mut self) {
+        match observe::observe(&self.agent.runtime, &self.entry.uid, &mut self.memory).await {
+            Ok(state) => {
+                for id in state.sandboxes.iter().map(|s| &s.id).chain(state.containers.iter().map(|c| &c.id)) {
+                    self.agent.pods.own(id, &self.entry.uid);
+                }
+                self.state = Arc::new(state);
+                self.entry.set_state(self.state.clone());
+                self.stale = false;
+            }
+            Err(error) => {
+                tracing::debug!(%error, pod = %pod::full_name(&self.entry.pod()), "the runtime does not answer");
+                self.stale = true;
+                self.back_off();
+            }
+        }
+    }
+
+    fn back_off(&mut self) {
+        let delay = SignedDuration::try_from(self.retry.next()).unwrap_or(SignedDuration::MAX);
+        self.retry_at = Some(self.agent.clock.now() + delay);
+    }
+
+    /// Takes over what ran before the node agent started: it was ready if the API says so.
+    fn adopt(&mut self) {
+        let p = self.entry.pod();
+        let Some(old) = &p.status else { return };
+        let statuses = old.container_statuses.iter().chain(&old.init_container_statuses).flatten();
+        for status in statuses {
+            let Some(id) = status.container_id.as_deref().and_then(|id| id.split_once("://")).map(|(_, id)| id) else {
+                continue;
+            };
+            if !self.state.containers.iter().any(|c| c.id == id && c.phase == Phase::Running) {
+                continue;
+            }
+            let container = pod::find_container(&p, &status.name).unwrap_or_default();
+            let started = status.started == Some(true);
+            let probed = Probed {
+                startup: (container.startup_probe.is_some() && started).then_some(true),
+                liveness_failed: false,
+                ready: (container.readiness_probe.is_some() && started).then_some(status.ready),
+            };
+            self.probes.adopt(id, probed);
+        }
+    }
+
+    fn follow_objects(&self, p: &Pod) {
+        let (mut config_maps, mut secrets) = volume::references(p);
+        let (more_maps, more_secrets) = env::references(p);
+        config_maps.extend(more_maps);
+        secrets.extend(more_secrets);
+        secrets.extend(pod::spec(p).image_pull_secrets.iter().flatten().map(|r| r.name.clone()));
+        self.agent.objects.follow(&self.entry.uid, p.namespace(), &config_maps, &secrets, &self.entry.inbox);
+    }
+
+    fn sync_probes(&mut self, p: &Arc<Pod>, ending: bool) {
+        let ips = if pod::is_host_network(p) { &self.agent.facts.host_ips } else { self.state.ips() };
+        let all = pod::containers(p).iter().chain(pod::init_containers(p).iter().filter(|c| pod::is_sidecar(c)));
+        let running: Vec<_> = all
+            .filter_map(|spec| {
+                let current = self.state.active_container(&spec.name)?;
+                (current.phase == Phase::Running).then(|| (spec.clone(), current.clone()))
+            })
+            .collect();
+        self.probes.sync(p, &running, ips, ending);
+    }
+
+    /// Computes the status and hands it to the writer.
+    fn tell(&mut self, p: &Pod, plan: &Plan, verdicts: &BTreeMap<String, Probed>, now: Timestamp) {
+        let mut waiting: BTreeMap<String, Waiting> =
+            self.holds.iter().map(|(name, hold)| (name.clone(), hold.waiting.clone())).collect();
+        waiting.extend(plan.crash_waiting.clone());
+        self.tell_backoffs(p, plan);
+        let failed = self.entry.failed();
+        let old = self.old_status(p);
+        let new = status::status(&status::View {
+            pod: p,
+            old: &old,
+            state: &self.state,
+            probed: verdicts,
+            waiting: &waiting,
+            finished: plan.finished && plan.steps.is_empty() && !self.stale,
+            failed: failed.as_ref().map(|(reason, message)| (reason.as_str(), message.as_str())),
+            host_ips: &self.agent.facts.host_ips,
+            runtime_name: &self.agent.facts.runtime_name,
+            now,
+        });
+        if !self.entry.is_gone() && !self.stale {
+            self.writer.set(new.clone());
+            self.told = new;
+        }
+    }
+
+    /// What was told last, with what others have written since.
+    fn old_status(&self, p: &Pod) -> PodStatus {
+        let mut old = self.told.clone();
+        let Some(theirs) = &p.status else { return old };
+        let ours = |type_: &str| status::OWNED_CONDITIONS.contains(&type_);
+        let mut conditions: Vec<_> =
+            old.conditions.take().unwrap_or_default().into_iter().filter(|c| ours(&c.type_)).collect();
+        conditions.extend(theirs.conditions.iter().flatten().filter(|c| !ours(&c.type_)).cloned());
+        old.conditions = Some(conditions);
+        if pod::is_terminal_phase(theirs.phase.as_deref().unwrap_or_default()) {
+            old.phase.clone_from(&theirs.phase);
+            old.reason.clone_from(&theirs.reason);
+            old.message.clone_from(&theirs.message);
+        }
+        old
+    }
+
+    fn tell_backoffs(&mut self, p: &Pod, plan: &Plan) {
+        for name in plan.crash_waiting.keys() {
+            let ended = self.state.container(name).and_then(|c| c.finished_at);
+            if self.backoff_told.get(name) != Some(&ended) {
+                self.backoff_told.insert(name.clone(), ended);
+                let text = format!("Back-off restarting failed container {name} in pod {}", pod::full_name(p));
+                self.agent.events.container(p, name, Severity::Warning, "BackOff", text);
+            }
+        }
+    }
+
+    /// Does the steps; meanwhile the status is kept current, and a new wish to end the pod interrupts.
+    async fn act(&mut self, p: Arc<Pod>, plan: Plan, ending: Option<i64>) {
+        let job = Job {
+            agent: self.agent.clone(),
+            entry: self.entry.clone(),
+            pod: p,
+            state: self.state.clone(),
+            steps: plan.steps.clone(),
+        };
+        let mut acting = Box::pin(job.run());
+        let mut look_at = None;
+        let (mut pod_changed, mut objects_changed) = (false, false);
+        let outcome = loop {
+            let clock = self.agent.clock;
+            let look = async move {
+                match look_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                outcome = &mut acting => break Some(outcome),
+                signals = self.entry.inbox.next() => {
+                    pod_changed |= signals.has(Signal::Pod);
+                    objects_changed |= signals.has(Signal::Objects);
+                    let p = self.entry.pod();
+                    if signals.has(Signal::Pod) && self.is_urgent(&p, ending) {
+                        break None;
+                    }
+                    look_at.get_or_insert(clock.monotonic() + LOOK_WHILE_ACTING);
+                }
+                () = look => {
+                    look_at = None;
+                    self.observe().await;
+                    let p = self.entry.pod();
+                    let verdicts = self.probes.verdicts();
+                    self.sync_probes(&p, ending.is_some());
+                    let so_far = Plan { steps: plan.steps.clone(), ..plan.clone() };
+                    self.tell(&p, &so_far, &verdicts, clock.now());
+                }
+            }
+        };
+        drop(acting);
+        if let Some(outcome) = outcome {
+            self.take(outcome);
+        }
+        self.observe().await;
+        // What came in meanwhile is looked at by the next round.
+        if pod_changed {
+            self.entry.inbox.wake(Signal::Pod);
+        }
+        if objects_changed {
+            self.entry.inbox.wake(Signal::Objects);
+        }
+    }
+
+    /// Whether what is being done has to be dropped: the pod is to end now, or sooner than before.
+    fn is_urgent(&self, p: &Pod, before: Option<i64>) -> bool {
+        match (before, self.ending(p)) {
+            (None, Some(_)) => true,
+            (Some(before), Some(now)) => now < before,
+            _ => false,
+        }
+    }
+
+    fn take(&mut self, outcome: Outcome) {
+        let now = self.agent.clock.now();
+        for name in outcome.started {
+            self.holds.remove(&name);
+        }
+        for (name, hash, finished_at) in outcome.restarted {
+            self.backoffs.started(&name, &hash, finished_at, now);
+        }
+        self.holds.extend(outcome.holds);
+        if let Some(mounted) = outcome.volumes {
+            self.renew_at = mounted.renew_at;
+        }
+        if outcome.failed {
+            self.back_off();
+        } else {
+            self.retry.reset();
+            self.retry_at = None;
+        }
+    }
+
+    async fn wait(&mut self, p: &Arc<Pod>, wake_at: Option<Timestamp>) {
+        let now = self.agent.clock.now();
+        let over = self.ending(p).is_some();
+        let deadline = self.deadline(p).filter(|_| !over);
+        let times = [wake_at, self.retry_at.filter(|at| *at > now), deadline, self.renew_at.filter(|_| !over)];
+        let first = times.into_iter().flatten().min();
+        let clock = self.agent.clock;
+        let timer = async move {
+            match first {
+                Some(at) => clock.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let signals = tokio::select! {
+            biased;
+            signals = self.entry.inbox.next() => signals,
+            () = timer => Signals::default(),
+        };
+        self.handle(signals).await;
+    }
+
+    async fn handle(&mut self, signals: Signals) {
+        let p = self.entry.pod();
+        let now = self.agent.clock.now();
+        let mut refresh = self.renew_at.is_some_and(|at| at <= now);
+        if signals.has(Signal::Pod) {
+            let seen = Seen::of(&p);
+            if seen.generation != self.seen.generation {
+                // A new image may be found where the old one was not.
+                self.holds.clear();
+                self.follow_objects(&p);
+            }
+            refresh |= seen.labels != self.seen.labels || seen.annotations != self.seen.annotations;
+            self.seen = seen;
+        }
+        if signals.has(Signal::Objects) {
+            refresh = true;
+            self.retry_at = None;
+            self.holds.retain(|_, hold| hold.waiting.reason != "CreateContainerConfigError");
+        }
+        if self.stale && self.retry_at.is_some_and(|at| at <= now) || signals.has(Signal::Runtime) {
+            self.observe().await;
+        }
+        if refresh && self.ending(&p).is_none() && self.state.ready_sandbox().is_some() {
+            self.refresh_volumes(&p, now).await;
+        }
+    }
+
+    async fn refresh_volumes(&mut self, p: &Pod, now: Timestamp) {
+        let ips = self.state.ips().to_vec();
+        match self.agent.volumes.prepare(p, &self.agent.known(&ips)).await {
+            Ok(mounted) => self.renew_at = mounted.renew_at,
+            Err(failed) => {
+                for failure in failed {
+                    self.agent.events.pod(p, Severity::Warning, "FailedMount", failure.message);
+                }
+                self.renew_at = Some(now + SignedDuration::from_secs(60));
+            }
+        }
+    }
+}

@@ -17,6 +17,8 @@ use crate::pod;
 use crate::pod_worker::plan::{Probed, Waiting};
 use crate::state::PodState;
 
+pub use condition::OWNED as OWNED_CONDITIONS;
+
 /// What a status is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {

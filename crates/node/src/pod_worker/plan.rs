@@ -72,8 +72,6 @@ pub struct View<'a> {
     pub backoffs: &'a Backoffs,
     /// By container name.
     pub holds: &'a BTreeMap<String, Hold>,
-    /// A sandbox is not to be tried before.
-    pub sandbox_hold: Option<Timestamp>,
     /// The pod is to end, within so many seconds.
     pub terminate_grace_seconds: Option<i64>,
     pub now: Timestamp,
@@ -149,10 +147,6 @@ fn new_sandbox(view: &View<'_>, attempt: u32, plan: &mut Plan) {
         .collect();
     if start.is_empty() {
         plan.finished = true;
-        return;
-    }
-    if let Some(until) = view.sandbox_hold.filter(|until| *until > view.now) {
-        plan.wake(until);
         return;
     }
     // A crash back-off outlives the sandbox: do not make one in which nothing may run yet.

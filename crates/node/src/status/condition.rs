@@ -7,8 +7,7 @@ use super::{View, whole_seconds};
 use crate::pod;
 
 /// Condition types written by the node.
-const OWNED: [&str; 6] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", "DisruptionTarget"];
+pub const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 struct Verdict {
     holds: bool,
@@ -41,7 +40,7 @@ pub fn conditions(view: &View<'_>, new: &PodStatus) -> Vec<PodCondition> {
         condition(view, "PodScheduled", Verdict::yes("")),
     ];
     let others = view.old.conditions.iter().flatten();
-    conditions.extend(others.filter(|c| !OWNED[..5].contains(&c.type_.as_str())).cloned());
+    conditions.extend(others.filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
     conditions
 }
 

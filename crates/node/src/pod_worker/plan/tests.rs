@@ -85,7 +85,6 @@ impl Case {
             probed: &self.probed,
             backoffs: &self.backoffs,
             holds: &self.holds,
-            sandbox_hold: None,
             terminate_grace_seconds: self.terminate,
             now: at(NOW),
         })

@@ -1,0 +1,146 @@
+//! The pods of the node: who has a worker, and which sandbox or container belongs to whom. What other parts of the
+//! node (the streaming server, statistics, eviction) look pods up in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use api::Object;
+use api::core::v1::Pod;
+use parking_lot::Mutex;
+
+use crate::inbox::{Inbox, Signal};
+use crate::pod::Uid;
+use crate::state::PodState;
+
+/// One pod as its worker is told of it, and as it tells of it.
+#[derive(Debug)]
+pub struct Entry {
+    pub uid: Uid,
+    pub inbox: Arc<Inbox>,
+    view: Mutex<View>,
+}
+
+#[derive(Debug)]
+struct View {
+    pod: Arc<Pod>,
+    /// The API does not have the pod any more.
+    gone: bool,
+    /// The node ended the pod: reason and message.
+    failed: Option<(String, String)>,
+    state: Arc<PodState>,
+}
+
+impl Entry {
+    fn new(pod: Arc<Pod>, gone: bool) -> Self {
+        let view = View { pod: pod.clone(), gone, failed: None, state: Arc::default() };
+        Self { uid: pod.uid().to_owned(), inbox: Arc::default(), view: Mutex::new(view) }
+    }
+
+    /// The pod as the API has it, or had it last.
+    pub fn pod(&self) -> Arc<Pod> {
+        self.view.lock().pod.clone()
+    }
+
+    /// Whether the API does not have the pod any more.
+    pub fn is_gone(&self) -> bool {
+        self.view.lock().gone
+    }
+
+    /// What the runtime last said of the pod.
+    pub fn state(&self) -> Arc<PodState> {
+        self.view.lock().state.clone()
+    }
+
+    /// Why the node ended the pod, if it did.
+    pub fn failed(&self) -> Option<(String, String)> {
+        self.view.lock().failed.clone()
+    }
+
+    /// Ends the pod for good (eviction, preemption). The first reason counts.
+    pub fn fail(&self, reason: &str, message: &str) {
+        self.view.lock().failed.get_or_insert_with(|| (reason.to_owned(), message.to_owned()));
+        self.inbox.wake(Signal::Pod);
+    }
+
+    pub(crate) fn set_pod(&self, pod: Arc<Pod>) {
+        self.view.lock().pod = pod;
+        self.inbox.wake(Signal::Pod);
+    }
+
+    pub(crate) fn set_gone(&self) {
+        self.view.lock().gone = true;
+        self.inbox.wake(Signal::Pod);
+    }
+
+    pub(crate) fn set_state(&self, state: Arc<PodState>) {
+        self.view.lock().state = state;
+    }
+}
+
+/// All pods of the node that have a worker.
+#[derive(Debug, Default)]
+pub struct Pods(Mutex<Index>);
+
+#[derive(Debug, Default)]
+struct Index {
+    by_uid: HashMap<Uid, Arc<Entry>>,
+    /// Sandbox and container ids to pods.
+    owners: HashMap<String, Uid>,
+}
+
+impl Pods {
+    /// The entry of a pod, and whether it is new. `gone`: the API does not have it.
+    pub(crate) fn enter(&self, pod: &Arc<Pod>, gone: bool) -> (Arc<Entry>, bool) {
+        let mut index = self.0.lock();
+        if let Some(entry) = index.by_uid.get(pod.uid()) {
+            return (entry.clone(), false);
+        }
+        let entry = Arc::new(Entry::new(pod.clone(), gone));
+        index.by_uid.insert(pod.uid().to_owned(), entry.clone());
+        (entry, true)
+    }
+
+    /// The pod with that uid.
+    pub fn get(&self, uid: &str) -> Option<Arc<Entry>> {
+        self.0.lock().by_uid.get(uid).cloned()
+    }
+
+    /// The pod with that name that the API has; failing that one it had.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<Entry>> {
+        let index = self.0.lock();
+        let named: Vec<&Arc<Entry>> = index
+            .by_uid
+            .values()
+            .filter(|e| {
+                let pod = e.pod();
+                pod.name() == name && pod.namespace() == namespace
+            })
+            .collect();
+        named.iter().find(|e| !e.is_gone()).or(named.first()).map(|e| (*e).clone())
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        let mut all: Vec<Arc<Entry>> = self.0.lock().by_uid.values().cloned().collect();
+        all.sort_by(|a, b| a.uid.cmp(&b.uid));
+        all
+    }
+
+    /// Notes whose a sandbox or container is.
+    pub(crate) fn own(&self, id: &str, uid: &str) {
+        self.0.lock().owners.insert(id.to_owned(), uid.to_owned());
+    }
+
+    /// The pod whose sandbox or container that is.
+    pub fn owner(&self, id: &str) -> Option<Arc<Entry>> {
+        let index = self.0.lock();
+        index.owners.get(id).and_then(|uid| index.by_uid.get(uid)).cloned()
+    }
+
+    /// Forgets a pod and all that is its.
+    pub(crate) fn leave(&self, uid: &str) {
+        let mut index = self.0.lock();
+        index.by_uid.remove(uid);
+        index.owners.retain(|_, owner| owner != uid);
+    }
+}
