@@ -41,6 +41,21 @@ impl<T: api::Typed> Column<T> {
         }
     }
 
+    /// When the object was made, for kinds without columns of their own.
+    pub const fn created_at() -> Self {
+        Self {
+            name: "Created At",
+            type_: "date",
+            format: "",
+            description: "When the object was created.",
+            priority: 0,
+            cell: |object, _| {
+                let created = object.metadata().creation_timestamp.as_ref();
+                created.map_or(Value::Null, |created| Value::from(created.0.to_string()))
+            },
+        }
+    }
+
     /// A column of text or numbers.
     pub const fn new(name: &'static str, type_: &'static str, cell: fn(&T, Timestamp) -> Value) -> Self {
         Self { name, type_, format: "", description: "", priority: 0, cell }
@@ -73,6 +88,15 @@ impl<T: api::Typed> Column<T> {
 /// The time since `then` in kubectl's words; `<unknown>` without one.
 pub fn age(then: Option<Timestamp>, now: Timestamp) -> String {
     then.map_or_else(|| "<unknown>".to_owned(), |then| human_duration(now.duration_since(then).as_secs()))
+}
+
+/// The first few of many, joined: `a,b,c + 2 more...`.
+pub fn some_of(all: &[String], shown_max: usize) -> String {
+    let shown = all.iter().take(shown_max).cloned().collect::<Vec<_>>().join(",");
+    match all.len().checked_sub(shown_max) {
+        Some(more) if more > 0 => format!("{shown} + {more} more..."),
+        _ => shown,
+    }
 }
 
 /// Seconds as upstream's `duration.HumanDuration`: two units at most, fewer as the span grows.

@@ -22,7 +22,9 @@ pub mod rbac;
 pub mod scheduling;
 
 pub use column::Column;
-pub use strategy::{AnyStrategy, Erased, Names, Operation, Scope, Selectable, Storage, Strategy, Subresource};
+pub use strategy::{
+    AnyStrategy, Erased, Names, Operation, Scope, Selectable, Storage, StoredAs, Strategy, Subresource,
+};
 
 /// Every resource, in discovery order within its group.
 pub static ALL: &[&dyn AnyStrategy] = &[

@@ -1,7 +1,7 @@
 //! What every resource file needs.
 
 pub use api::field::{FieldErrors, Path};
-pub use api::{Object, Timestamp, Typed};
+pub use api::{Object, Timestamp};
 pub use serde_json::Value;
 
 pub use crate::column::Column;

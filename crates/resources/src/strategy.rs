@@ -122,6 +122,16 @@ pub struct Scale<T: 'static> {
     pub set_replicas: fn(&mut T, i32),
 }
 
+/// A resource that is stored as another kind, under the other's keys (events of `events.k8s.io` as core events).
+pub struct StoredAs {
+    /// What is stored.
+    pub kind: &'static Kind,
+    /// From the served kind; panics if handed another.
+    pub to_stored: fn(&dyn Object) -> Box<dyn Object>,
+    /// To the served kind; panics if handed another.
+    pub from_stored: fn(&dyn Object) -> Box<dyn Object>,
+}
+
 /// One resource. Every hook has a default that does nothing; a file overrides what it needs.
 pub trait Strategy: Send + Sync + 'static {
     type Object: Typed;
@@ -139,6 +149,8 @@ pub trait Strategy: Send + Sync + 'static {
     const CREATE_ON_UPDATE: bool = false;
     /// Whether an update without resourceVersion overwrites whatever is there.
     const UNCONDITIONAL_UPDATE: bool = true;
+    /// Set if what is stored is of another kind than what is served.
+    const STORED_AS: Option<&'static StoredAs> = None;
     /// Seconds after which an untouched object expires (Events: 3600).
     const TTL_SECONDS: Option<u64> = None;
 
@@ -197,6 +209,8 @@ pub trait AnyStrategy: Send + Sync {
     fn create_on_update(&self) -> bool;
     fn unconditional_update(&self) -> bool;
     fn ttl_seconds(&self) -> Option<u64>;
+    /// How objects are turned into the kind that is stored, and back; `None`: they are stored as they are.
+    fn stored_as(&self) -> Option<&'static StoredAs>;
     fn default(&self, object: &mut dyn Object);
     fn prepare_create(&self, object: &mut dyn Object);
     fn prepare_update(&self, new: &mut dyn Object, old: &dyn Object);
@@ -268,6 +282,9 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
     }
     fn ttl_seconds(&self) -> Option<u64> {
         S::TTL_SECONDS
+    }
+    fn stored_as(&self) -> Option<&'static StoredAs> {
+        S::STORED_AS
     }
     fn default(&self, object: &mut dyn Object) {
         S::default(typed_mut::<S>(object));

@@ -1,5 +1,6 @@
 //! SelfSubjectAccessReview: Asks whether the caller may do something.
 
+use super::review;
 use crate::prelude::*;
 use api::authorization::v1::SelfSubjectAccessReview;
 
@@ -12,4 +13,14 @@ impl crate::Strategy for Strategy {
     const SCOPE: Scope = Scope::Cluster;
     const STORAGE: Storage = Storage::Virtual;
     const COLUMNS: &'static [Column<Self::Object>] = &[Column::name(), Column::age()];
+
+    /// All problems, those of its metadata included, which is empty.
+    fn validate(asked: &SelfSubjectAccessReview) -> FieldErrors {
+        let mut errors = FieldErrors::new();
+        let spec = &asked.spec;
+        let (resource, path) = (spec.resource_attributes.as_ref(), spec.non_resource_attributes.as_ref());
+        review::validate_question(&mut errors, resource, path);
+        review::validate_metadata(&mut errors, &asked.metadata, false);
+        errors
+    }
 }

@@ -1,5 +1,6 @@
 //! SubjectAccessReview: Asks whether someone may do something.
 
+use super::review;
 use crate::prelude::*;
 use api::authorization::v1::SubjectAccessReview;
 
@@ -12,4 +13,12 @@ impl crate::Strategy for Strategy {
     const SCOPE: Scope = Scope::Cluster;
     const STORAGE: Storage = Storage::Virtual;
     const COLUMNS: &'static [Column<Self::Object>] = &[Column::name(), Column::age()];
+
+    /// All problems, those of its metadata included, which is empty.
+    fn validate(asked: &SubjectAccessReview) -> FieldErrors {
+        let mut errors = FieldErrors::new();
+        review::validate_subject(&mut errors, &asked.spec);
+        review::validate_metadata(&mut errors, &asked.metadata, false);
+        errors
+    }
 }

@@ -5,7 +5,7 @@ pub mod subresources;
 pub mod update;
 
 use crate::prelude::*;
-use api::core::v1::{Binding, Pod, PodCondition, PodSpec, PodStatus};
+use api::core::v1::{Binding, Pod, PodCondition, PodIP, PodSpec, PodStatus};
 use api::meta::v1::DeleteOptions;
 
 use super::pod_template::{self, defaults, resources, scheduling, security};
@@ -85,6 +85,9 @@ impl crate::Strategy for Strategy {
         let spec = pod.spec.get_or_insert_default();
         defaults::default_spec(spec);
         defaults::default_pod(spec);
+        if let Some(status) = &mut pod.status {
+            default_ips(status);
+        }
     }
 
     fn prepare_create(pod: &mut Pod) {
@@ -186,6 +189,16 @@ impl crate::Strategy for Strategy {
             negative if negative < 0 => 1,
             seconds => seconds,
         })
+    }
+}
+
+/// `podIP` is the first of `podIPs`; a client that knows only the former means both.
+fn default_ips(status: &mut PodStatus) {
+    let first = status.pod_ips.as_ref().and_then(|ips| ips.first()).map(|ip| ip.ip.clone());
+    match status.pod_ip.clone().filter(|ip| !ip.is_empty()) {
+        None => status.pod_ip = first,
+        Some(ip) if first.as_ref() != Some(&ip) => status.pod_ips = Some(vec![PodIP { ip }]),
+        Some(_) => {}
     }
 }
 

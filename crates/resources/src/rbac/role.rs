@@ -1,7 +1,9 @@
 //! Role: Rules that hold in one namespace.
 
-use crate::prelude::*;
 use api::rbac::v1::Role;
+
+use super::rules;
+use crate::prelude::*;
 
 pub struct Strategy;
 
@@ -11,6 +13,16 @@ impl crate::Strategy for Strategy {
     const NAMES: Names = Names::new("roles", "role");
     const SCOPE: Scope = Scope::Namespaced;
     const STORAGE: Storage = Storage::Stored { segment: "roles" };
-    const COLUMNS: &'static [Column<Self::Object>] = &[Column::name(), Column::age()];
     const CREATE_ON_UPDATE: bool = true;
+    const COLUMNS: &'static [Column<Role>] = &[Column::name(), Column::created_at()];
+
+    fn validate(role: &Role) -> FieldErrors {
+        let mut errors = FieldErrors::new();
+        rules::validate_rules(&mut errors, role.rules.as_deref().unwrap_or_default(), true);
+        errors
+    }
+
+    fn validate_name(name: &str, prefix: bool) -> Vec<String> {
+        api::name::path_segment(name, prefix)
+    }
 }

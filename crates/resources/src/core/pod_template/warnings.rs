@@ -125,8 +125,11 @@ fn container_warnings(warnings: &mut Vec<String>, path: &Path, container: &Conta
     }
 }
 
+/// A port that was named before: where, and its host address and port.
+type Seen<'a> = (Path, &'a str, i32);
+
 fn port_warnings(warnings: &mut Vec<String>, containers: &[(Path, std::borrow::Cow<'_, Container>)]) {
-    let mut seen: BTreeMap<(i32, &str), Vec<(Path, &str, i32)>> = BTreeMap::new();
+    let mut seen: BTreeMap<(i32, &str), Vec<Seen<'_>>> = BTreeMap::new();
     for (path, container) in containers {
         for (index, port) in container.ports.iter().flatten().enumerate() {
             let path = path.child("ports").index(index);
