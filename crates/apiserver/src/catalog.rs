@@ -70,6 +70,26 @@ impl Resource {
         }
     }
 
+    /// As [`Resource::object`], without keeping what was decoded.
+    ///
+    /// # Errors
+    /// As [`Resource::object`].
+    pub fn object_to_look_at(&self, entry: &Entry) -> Result<Arc<dyn Object>, Status> {
+        let object = entry.object_to_look_at()?;
+        Ok(match self.convert {
+            None => object,
+            Some(convert) => Arc::from((convert.from_stored)(&*object)),
+        })
+    }
+
+    /// Appends an entry's JSON as an item of a list.
+    pub fn write_item(&self, entry: &Entry, out: &mut Vec<u8>) {
+        match self.convert {
+            None => entry.write_item(out),
+            Some(_) => self.write(entry, out),
+        }
+    }
+
     /// Appends an entry's JSON in this version.
     pub fn write(&self, entry: &Entry, out: &mut Vec<u8>) {
         match self.convert {

@@ -7,15 +7,20 @@ mod answer;
 mod cache;
 mod catalog;
 mod convert;
+mod discovery;
 mod flow;
+mod impersonate;
 mod review;
 mod lookup;
+mod openapi;
 mod server;
 mod status;
 
 pub mod admission;
 pub mod authn;
 pub mod authz;
+pub mod http;
+pub mod bootstrap;
 mod body;
 mod registry;
 

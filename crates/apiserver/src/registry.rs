@@ -25,7 +25,7 @@ use crate::cache::{Cache, Entry};
 use crate::catalog::Resource;
 use crate::{Caller, Server};
 
-pub use read::{check_watch_options, revision};
+pub use read::{check_watch_options, plain, revision};
 
 /// One write under way.
 pub(crate) struct Context<'a> {
@@ -205,6 +205,25 @@ impl Context<'_> {
         self.warnings.extend(warnings);
         result
     }
+}
+
+/// Admission of a session with a pod, service or node (exec, attach, port-forward, proxy).
+///
+/// # Errors
+/// The first refusal.
+pub async fn admit_connect(
+    server: &Server,
+    caller: &Arc<Caller>,
+    resource: &Arc<Resource>,
+    target: &Target,
+) -> Result<(), Status> {
+    let cache = resource.cache("connect")?;
+    let options = api::Options::default();
+    let subresource = target.subresource.as_deref().unwrap_or_default();
+    let mut context =
+        Context { server, caller, resource, cache, target, options: &options, subresource, warnings: Vec::new() };
+    context.admit(Phase::Mutate, Operation::Connect, None, None, None).await?;
+    context.admit(Phase::Validate, Operation::Connect, None, None, None).await
 }
 
 /// The two phases of admission.

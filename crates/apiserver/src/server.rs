@@ -14,12 +14,17 @@ use crate::authn::Authenticator;
 use crate::authz::{Attributes, Authorizer, Decision, What};
 use crate::cache::{Caches, Filter, Transform, WatchOptions, Watcher};
 use crate::catalog::{Catalog, Resource};
+use crate::discovery::{self, Documents};
 use crate::flow::Flow;
+use crate::http::metrics::Metrics;
 use crate::{Caller, Lookup, admission, authn, authz, registry};
 
 /// Shortest default life of a watch without `timeoutSeconds`; the longest is twice that (upstream's
 /// `--min-request-timeout`).
 const WATCH_MIN: Duration = Duration::from_secs(1800);
+
+/// Says what keeps a part from being ready; `None` if nothing.
+pub type ReadyCheck = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What a server is made of. `Options::default()` lets in only client certificates of `system:masters`.
 pub struct Options {
@@ -40,6 +45,8 @@ pub struct Options {
     pub kubelet: Option<Arc<rustls::ClientConfig>>,
     /// The documents of the service account issuer, `(configuration, JWKS)`.
     pub openid: Option<(String, String)>,
+    /// What `/readyz` asks beyond the server's own checks: a name, and what is wrong if anything.
+    pub ready_checks: Vec<(String, ReadyCheck)>,
     /// Requests under way at once: those that read, those that write.
     pub reads_len_max: usize,
     pub writes_len_max: usize,
@@ -64,6 +71,7 @@ impl Default for Options {
             token_audiences: vec!["https://kubernetes.default.svc.cluster.local".to_owned()],
             kubelet: None,
             openid: None,
+            ready_checks: Vec::new(),
             reads_len_max: 400,
             writes_len_max: 200,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -76,6 +84,8 @@ pub struct Server {
     pub(crate) options: Options,
     pub(crate) lookup: Lookup,
     pub(crate) flow: Flow,
+    pub(crate) metrics: Metrics,
+    documents: Documents,
     tasks: TaskGroup,
 }
 
@@ -91,7 +101,9 @@ impl Server {
         let feed = caches.clone();
         tasks.spawn("watch cache", async move { feed.follow().await });
         let flow = Flow::new(options.reads_len_max, options.writes_len_max);
-        Ok(Arc::new(Self { options, lookup: Lookup { caches, catalog }, flow, tasks }))
+        let (lookup, metrics) = (Lookup { caches, catalog }, Metrics::default());
+        let documents = Documents::new(discovery::built_in(options.strategies));
+        Ok(Arc::new(Self { options, lookup, flow, metrics, documents, tasks }))
     }
 
     /// The server's own view of the cluster.
@@ -102,6 +114,16 @@ impl Server {
     /// What the server was made of.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The store, for compaction and backups.
+    pub fn store(&self) -> &Store {
+        &self.lookup.caches.store
+    }
+
+    /// Discovery and OpenAPI of what is served.
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     pub(crate) fn caches(&self) -> &Arc<Caches> {
@@ -187,13 +209,18 @@ impl Server {
         let target = &call.target;
         let options = &call.options;
         let collective = matches!(call.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+        // The path of a namespace is within it: a Role in it may allow reading it.
+        let namespace = match (&*target.group, &*target.resource) {
+            ("", "namespaces") => target.name.as_deref(),
+            _ => target.namespace.as_deref(),
+        };
         let selected = options.field_selector.as_deref().filter(|_| collective).and_then(name_in_field_selector);
         let what = What::Resource {
             group: &target.group,
             version: &target.version,
             resource: &target.resource,
             subresource: target.subresource.as_deref().unwrap_or_default(),
-            namespace: target.namespace.as_deref().unwrap_or_default(),
+            namespace: namespace.unwrap_or_default(),
             name: target.name.as_deref().or(selected.as_deref()).unwrap_or_default(),
             field_selector: options.field_selector.as_deref(),
             label_selector: options.label_selector.as_deref(),

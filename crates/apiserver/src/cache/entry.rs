@@ -24,6 +24,9 @@ pub struct Entry {
     typed: OnceLock<Arc<dyn Object>>,
 }
 
+/// How long `{"apiVersion":"","kind":"","metadata":{` is: what comes before a built-in kind's metadata as we encode it.
+const TYPES_LEN: usize = r#"{"apiVersion":"","kind":"","metadata":{"#.len();
+
 /// Where `resourceVersion` belongs in the stored bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Splice {
@@ -151,6 +154,17 @@ impl Entry {
         Ok(self.typed.get_or_init(|| Arc::from(object)).clone())
     }
 
+    /// The typed form, not kept if it is not there: for looking at many objects once.
+    ///
+    /// # Errors
+    /// As [`Entry::object`].
+    pub fn object_to_look_at(&self) -> Result<Arc<dyn Object>, Status> {
+        match self.typed.get() {
+            Some(object) => Ok(object.clone()),
+            None => self.object_to_change().map(Arc::from),
+        }
+    }
+
     /// A copy of the typed form to change, with its `resourceVersion`.
     ///
     /// # Errors
@@ -171,12 +185,39 @@ impl Entry {
 
     /// Appends the JSON that goes on the wire.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let Splice { at, comma } = self.splice;
-        out.extend_from_slice(&self.stored[..at]);
+        out.extend_from_slice(&self.stored[..self.splice.at]);
+        self.write_from_revision(out);
+    }
+
+    /// Appends the JSON as an item of a list: without `apiVersion` and `kind`, which the list says for all.
+    pub fn write_item(&self, out: &mut Vec<u8>) {
+        const METADATA: &[u8] = b"{\"metadata\":{";
+        let types = self.kind.api_version.len() + self.kind.kind.len() + TYPES_LEN;
+        if self.splice.at != types {
+            return self.write(out);
+        }
+        out.extend_from_slice(METADATA);
+        self.write_from_revision(out);
+    }
+
+    /// Appends the JSON of the metadata alone.
+    pub fn write_metadata(&self, out: &mut Vec<u8>) {
+        let mut scan = Scan { json: &self.stored, at: self.splice.at - 1 };
+        let end = scan.value().map_or(self.stored.len(), |()| scan.at);
+        out.push(b'{');
+        self.write_revision(out);
+        out.extend_from_slice(&self.stored[self.splice.at..end]);
+    }
+
+    fn write_revision(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\"resourceVersion\":\"");
         push_number(out, self.revision);
-        out.extend_from_slice(if comma { b"\"," } else { b"\"" });
-        out.extend_from_slice(&self.stored[at..]);
+        out.extend_from_slice(if self.splice.comma { b"\"," } else { b"\"" });
+    }
+
+    fn write_from_revision(&self, out: &mut Vec<u8>) {
+        self.write_revision(out);
+        out.extend_from_slice(&self.stored[self.splice.at..]);
     }
 
     /// The JSON that goes on the wire.

@@ -1,0 +1,361 @@
+//! One HTTP request: who asks, for what, and the answer. Everything that can go wrong becomes a `Status`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Body, Call, Status, Target, Verb};
+use bytes::{Bytes, BytesMut};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{Method, Request, Response, request};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::metrics::RequestLabels;
+use super::negotiate::{self, Form, Offer, Shape, Syntax};
+use super::path::{self, Asked};
+use super::payload::Payload;
+use super::query::Query;
+use super::table::Included;
+use super::write::{self, Writing, respond};
+use super::{health, proxy, watch};
+use crate::authn::{Peer, RequestParts};
+use crate::authz::{Attributes, What};
+use crate::{Caller, Server, discovery};
+
+/// The longest body taken (upstream's 3 MiB).
+pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Requests that are neither watches nor streams are answered in this time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// What a request turned out to be, for the counters.
+#[derive(Default)]
+struct Seen {
+    target: Option<Target>,
+    verb: Option<&'static str>,
+    /// Watches and streams: their duration says nothing.
+    long: bool,
+}
+
+/// Answers one request.
+pub async fn handle(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Payload> {
+    let began = server.options.clock.monotonic();
+    server.metrics.inflight.inc();
+    let audit_id = audit_id(&server, &request);
+    let mut seen = Seen::default();
+    let answered = base::task::catch("request", answer(&server, &peer, request, &mut seen)).await;
+    let mut response = answered.unwrap_or_else(|| {
+        server.metrics.panicked();
+        let why = "This request caused apiserver to panic. Look in the logs for details.";
+        write::failure(&Status::internal(why), Syntax::Json)
+    });
+    let headers = response.headers_mut();
+    headers.insert(&AUDIT_ID, audit_id);
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    server.metrics.inflight.dec();
+    let target = seen.target.unwrap_or_default();
+    let labels = RequestLabels {
+        code: response.status().as_u16(),
+        group: target.group.into_owned(),
+        version: target.version.into_owned(),
+        resource: target.resource.into_owned(),
+        subresource: target.subresource.unwrap_or_default().into_owned(),
+        verb: seen.verb.unwrap_or("other"),
+    };
+    let took = if seen.long { Duration::ZERO } else { server.options.clock.monotonic() - began };
+    server.metrics.answered(&labels, took);
+    response
+}
+
+fn audit_id(server: &Server, request: &Request<Incoming>) -> HeaderValue {
+    if let Some(given) = request.headers().get(&AUDIT_ID).filter(|id| !id.is_empty() && id.len() <= 64) {
+        return given.clone();
+    }
+    HeaderValue::from_str(&server.options.random.uid()).unwrap_or(HeaderValue::from_static("-"))
+}
+
+async fn answer(
+    server: &Arc<Server>,
+    peer: &Arc<Peer>,
+    request: Request<Incoming>,
+    seen: &mut Seen,
+) -> Response<Payload> {
+    let (parts, body) = request.into_parts();
+    let syntax = match negotiate::accept(&parts.headers, Offer::Plain) {
+        Ok(form) => form.syntax,
+        Err(_) => Syntax::Json,
+    };
+    let query_text = parts.uri.query().map(str::to_owned);
+    let query = Query::parse(query_text.as_deref());
+    let asked = path::parse(&parts.method, parts.uri.path(), query.watches());
+    let result = async {
+        let caller = caller(server, peer, &parts, &asked).await?;
+        match asked {
+            Asked::Malformed => Ok(not_found_page()),
+            Asked::Path(path) => other_path(server, &caller, &parts, &path, &query).await,
+            Asked::Resource { target, verb, rest } => {
+                seen.target = Some(target.clone());
+                let Some(verb) = verb else {
+                    return Err(Status::method_not_allowed(&target.group, &target.resource, parts.method.as_str()));
+                };
+                seen.verb = Some(verb.as_str());
+                resource(server, &caller, Wanted { target, verb, rest, parts, body, query: &query }, seen).await
+            }
+        }
+    };
+    result.await.unwrap_or_else(|status| write::failure(&status, syntax))
+}
+
+/// Who asks. Without credentials only the health endpoints are open.
+async fn caller(
+    server: &Arc<Server>,
+    peer: &Peer,
+    parts: &request::Parts,
+    asked: &Asked,
+) -> Result<Arc<Caller>, Status> {
+    let seen = RequestParts { headers: &parts.headers, peer };
+    let found = server.options.authenticator.authenticate(seen, server.lookup()).await.map_err(|error| {
+        tracing::debug!(%error, peer = %peer.address, "bad credentials");
+        Status::unauthorized()
+    })?;
+    let Some(caller) = found else {
+        let open = |path: &str| matches!(path, "/healthz" | "/livez" | "/readyz");
+        return match asked {
+            Asked::Path(path) if open(path) => Ok(Arc::new(Caller::anonymous())),
+            _ => Err(Status::unauthorized()),
+        };
+    };
+    crate::impersonate::impersonate(server, caller, &parts.headers)
+}
+
+fn not_found_page() -> Response<Payload> {
+    respond(404, "text/plain; charset=utf-8", Payload::Bytes(Bytes::from_static(b"404 page not found\n")))
+}
+
+async fn other_path(
+    server: &Arc<Server>,
+    caller: &Arc<Caller>,
+    parts: &request::Parts,
+    path: &str,
+    query: &Query<'_>,
+) -> Result<Response<Payload>, Status> {
+    let verb = parts.method.as_str().to_ascii_lowercase();
+    server.authorize(&Attributes { caller, verb: &verb, what: What::Path(path) })?;
+    if let Some(response) = health::answer(server, path, query).await {
+        return Ok(response);
+    }
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        let known = matches!(path, "/" | "/api" | "/apis" | "/version" | "/metrics") || path.starts_with("/openapi");
+        return if known { Err(Status::method_not_allowed("", "", parts.method.as_str())) } else { Ok(not_found_page()) };
+    }
+    if let Some(document) = discovery::answer(server, path, parts.uri.query(), &parts.headers) {
+        return document.map(|document| send_document(document, parts));
+    }
+    let text = |content_type, text: String| Ok(respond(200, content_type, text.into_bytes().into()));
+    match (path, &server.options.openid) {
+        ("/version", _) => text("application/json", version(server)),
+        ("/metrics", _) => text("text/plain; version=0.0.4; charset=utf-8", server.metrics.text()),
+        ("/.well-known/openid-configuration", Some((configuration, _))) => text("application/json", configuration.clone()),
+        ("/openid/v1/jwks", Some((_, keys))) => text("application/jwk-set+json", keys.clone()),
+        _ => Ok(not_found_page()),
+    }
+}
+
+fn send_document(document: discovery::Document, parts: &request::Parts) -> Response<Payload> {
+    let etag = document.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok());
+    let same = etag.as_ref().is_some_and(|etag| parts.headers.get(IF_NONE_MATCH) == Some(etag));
+    let mut response = if same {
+        let mut response = Response::new(Payload::empty());
+        *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        respond(200, document.content_type, Payload::Bytes(document.bytes))
+    };
+    let headers = response.headers_mut();
+    if let Some(encoding) = document.encoding.filter(|_| !same) {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(document.cache_control));
+    if let Some(etag) = etag {
+        headers.insert(ETAG, etag);
+    }
+    response
+}
+
+fn version(server: &Server) -> String {
+    let version = &server.options.version;
+    let version = serde_json::json!({
+        "major": "1",
+        "minor": "37",
+        "emulationMajor": "1",
+        "emulationMinor": "37",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "36",
+        "gitVersion": format!("v1.37.0+pintle.{version}"),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, platform()),
+    });
+    serde_json::to_string_pretty(&version).expect("a value tree always encodes")
+}
+
+/// The architecture as Go names it.
+fn platform() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// A resource request, not yet decoded.
+pub(super) struct Wanted<'a> {
+    pub target: Target,
+    pub verb: Verb,
+    pub rest: String,
+    pub parts: request::Parts,
+    pub body: Incoming,
+    pub query: &'a Query<'a>,
+}
+
+async fn resource(
+    server: &Arc<Server>,
+    caller: &Arc<Caller>,
+    wanted: Wanted<'_>,
+    seen: &mut Seen,
+) -> Result<Response<Payload>, Status> {
+    if let Some(subresource) = wanted.target.subresource.as_deref()
+        && proxy::is_streamed(&wanted.target, subresource)
+    {
+        seen.long = true;
+        seen.verb = Some("CONNECT");
+        return proxy::answer(server, caller, wanted).await;
+    }
+    if wanted.verb == Verb::Watch {
+        seen.long = true;
+        return start_watch(server, caller, wanted).await;
+    }
+    let timeout = || Status::timeout("request did not complete within the allotted timeout", 0);
+    let answered = tokio::time::timeout(REQUEST_TIMEOUT, ordinary(server, caller, wanted)).await;
+    answered.unwrap_or_else(|_| Err(timeout()))
+}
+
+async fn start_watch(
+    server: &Arc<Server>,
+    caller: &Arc<Caller>,
+    wanted: Wanted<'_>,
+) -> Result<Response<Payload>, Status> {
+    let Wanted { target, verb, parts, query, .. } = wanted;
+    let call = Call { verb, target, options: query.options(verb)?, body: Body::None };
+    let resource = server.resource(&call)?.clone();
+    server.authorize_call(caller, &call)?;
+    let form = negotiate::accept(&parts.headers, Offer::Stream)?;
+    let include = Included::parse(query.get("includeObject"))?;
+    let counting = server.metrics.watching(resource.group(), resource.plural());
+    let stream = server.start_watch(resource, &call, false).await?;
+    let body = watch::body(stream, form, include, server.options.clock, counting);
+    Ok(respond(200, form.syntax.media_type(), body))
+}
+
+async fn ordinary(
+    server: &Arc<Server>,
+    caller: &Arc<Caller>,
+    wanted: Wanted<'_>,
+) -> Result<Response<Payload>, Status> {
+    let Wanted { target, verb, parts, body, query, .. } = wanted;
+    let mut call = Call { verb, target, options: query.options(verb)?, body: Body::None };
+    // Asked before the body is read, so that nobody sends us bodies in vain; the pipeline asks again.
+    server.resource(&call)?;
+    server.authorize_call(caller, &call)?;
+    let offer = if matches!(verb, Verb::Get | Verb::List) && call.target.subresource.is_none() {
+        Offer::Objects
+    } else {
+        Offer::Plain
+    };
+    let form = match negotiate::accept(&parts.headers, offer) {
+        Ok(form) => form,
+        // Writes are shown whole to those who would rather have a table.
+        Err(_) if offer == Offer::Plain && negotiate::accept(&parts.headers, Offer::Objects).is_ok() => {
+            Form { syntax: Syntax::Json, shape: Shape::Whole }
+        }
+        Err(status) => return Err(status),
+    };
+    call.body = match verb {
+        Verb::Create | Verb::Update => {
+            let syntax = negotiate::content(&parts.headers)?;
+            let text = read(&parts, body).await?;
+            match syntax {
+                _ if text.is_empty() => Body::None,
+                Syntax::Json => Body::Json(text),
+                Syntax::Yaml => Body::Yaml(text),
+            }
+        }
+        Verb::Patch => Body::Patch(negotiate::patch(&parts.headers)?, read(&parts, body).await?),
+        Verb::Delete | Verb::DeleteCollection => delete_body(&mut call, &parts, body, query).await?,
+        Verb::Get | Verb::List | Verb::Watch => Body::None,
+    };
+    let writing = Writing {
+        form,
+        gzip: matches!(verb, Verb::Get | Verb::List) && negotiate::gzip(&parts.headers),
+        include: Included::parse(query.get("includeObject"))?,
+        now: server.now(),
+    };
+    write::answer(server.call(caller, call).await?, writing)
+}
+
+async fn delete_body(
+    call: &mut Call,
+    parts: &request::Parts,
+    body: Incoming,
+    query: &Query<'_>,
+) -> Result<Body, Status> {
+    let text = read(parts, body).await?;
+    let mut options = if text.is_empty() {
+        query.delete_options()?
+    } else {
+        let json = match negotiate::content(&parts.headers)? {
+            Syntax::Json => text.to_vec(),
+            Syntax::Yaml => {
+                api::codec::yaml_to_json(&text).map_err(|error| Status::bad_request(error.to_string()))?
+            }
+        };
+        serde_json::from_slice(&json).map_err(|error| Status::bad_request(error.to_string()))?
+    };
+    if options.dry_run.as_ref().is_some_and(|all: &Vec<String>| !all.is_empty()) {
+        call.options.dry_run = true;
+    } else if call.options.dry_run {
+        options.dry_run = Some(vec!["All".to_owned()]);
+    }
+    Ok(Body::Delete(Box::new(options)))
+}
+
+/// The body, if it is not too long.
+async fn read(parts: &request::Parts, mut body: Incoming) -> Result<Bytes, Status> {
+    let announced = parts.headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: usize| bytes > BODY_BYTES_MAX) {
+        return Err(Status::too_large(BODY_BYTES_MAX));
+    }
+    let mut first: Option<Bytes> = None;
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("the body ended early: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        match first.take() {
+            None if whole.is_empty() => first = Some(data),
+            Some(start) => {
+                whole.extend_from_slice(&start);
+                whole.extend_from_slice(&data);
+            }
+            None => whole.extend_from_slice(&data),
+        }
+        if whole.len() > BODY_BYTES_MAX || first.as_ref().is_some_and(|first| first.len() > BODY_BYTES_MAX) {
+            return Err(Status::too_large(BODY_BYTES_MAX));
+        }
+    }
+    Ok(first.unwrap_or_else(|| whole.freeze()))
+}

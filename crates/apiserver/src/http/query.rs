@@ -1,0 +1,130 @@
+//! Query parameters of resource requests.
+
+use std::borrow::Cow;
+
+use api::call::FieldValidation;
+use api::meta::v1::DeleteOptions;
+use api::{FieldErrors, Options, Path, Status, Verb};
+
+/// Longest `fieldManager` (upstream's `FieldManagerMaxLength`).
+const FIELD_MANAGER_LEN_MAX: usize = 128;
+
+/// The parameters as they came, in order.
+#[derive(Debug, Default)]
+pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Query<'a> {
+    pub fn parse(text: Option<&'a str>) -> Self {
+        Self(form_urlencoded::parse(text.unwrap_or_default().as_bytes()).collect())
+    }
+
+    /// The first value of a parameter.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(own, _)| own == key).map(|(_, value)| &**value)
+    }
+
+    /// All values of a parameter.
+    pub fn all<'b>(&'b self, key: &'b str) -> impl Iterator<Item = &'b str> {
+        self.0.iter().filter(move |(own, _)| own == key).map(|(_, value)| &**value)
+    }
+
+    /// Whether a parameter is there at all.
+    pub fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// A flag in the spelling Go takes; absent or empty is `None`, present without a value is `true` as upstream's
+    /// conversion has it.
+    ///
+    /// # Errors
+    /// 400 in upstream's words.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>, Status> {
+        match self.get(key) {
+            None => Ok(None),
+            // Anything that is not a "no" is a yes (apimachinery `Convert_Slice_string_To_bool`).
+            Some(value) => Ok(Some(!matches!(value.to_ascii_lowercase().as_str(), "0" | "false"))),
+        }
+    }
+
+    fn number(&self, key: &str) -> Result<Option<i64>, Status> {
+        let Some(text) = self.get(key).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let bad = |_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
+        text.parse().map(Some).map_err(bad)
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        self.get(key).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    /// Whether a watch is asked for.
+    pub fn watches(&self) -> bool {
+        self.flag("watch").ok().flatten().unwrap_or(false)
+    }
+
+    /// The options of a request.
+    ///
+    /// # Errors
+    /// 400 for values of the wrong type, 422 for values that are not allowed.
+    pub fn options(&self, verb: Verb) -> Result<Options, Status> {
+        let not_negative = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
+        let mut errors = FieldErrors::new();
+        let field_validation = match self.get("fieldValidation").unwrap_or_default() {
+            "" | "Warn" => FieldValidation::Warn,
+            "Ignore" => FieldValidation::Ignore,
+            "Strict" => FieldValidation::Strict,
+            other => {
+                let path = Path::new("fieldValidation");
+                errors.not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]);
+                FieldValidation::Warn
+            }
+        };
+        let dry_runs: Vec<&str> = self.all("dryRun").collect();
+        for value in dry_runs.iter().filter(|value| **value != "All") {
+            errors.not_supported(&Path::new("dryRun"), *value, &["All"]);
+        }
+        let field_manager = self.text("fieldManager");
+        if field_manager.as_ref().is_some_and(|name| name.len() > FIELD_MANAGER_LEN_MAX) {
+            errors.too_long(&Path::new("fieldManager"), FIELD_MANAGER_LEN_MAX);
+        }
+        let kind = match verb {
+            Verb::Create => Some("CreateOptions"),
+            Verb::Update => Some("UpdateOptions"),
+            Verb::Patch => Some("PatchOptions"),
+            Verb::Delete | Verb::DeleteCollection => Some("DeleteOptions"),
+            _ => None,
+        };
+        if let Some(kind) = kind.filter(|_| !errors.is_empty()) {
+            return Err(Status::invalid("meta.k8s.io", kind, "", &errors));
+        }
+        Ok(Options {
+            label_selector: self.text("labelSelector"),
+            field_selector: self.text("fieldSelector"),
+            resource_version: self.text("resourceVersion"),
+            resource_version_match: self.text("resourceVersionMatch"),
+            limit: not_negative(self.number("limit")?),
+            continue_token: self.text("continue"),
+            timeout_seconds: not_negative(self.number("timeoutSeconds")?),
+            allow_watch_bookmarks: self.flag("allowWatchBookmarks")?.unwrap_or(false),
+            send_initial_events: self.flag("sendInitialEvents")?,
+            dry_run: !dry_runs.is_empty(),
+            field_manager,
+            field_validation,
+            force: self.flag("force")?.unwrap_or(false),
+        })
+    }
+
+    /// The options of a delete that came without a body.
+    ///
+    /// # Errors
+    /// 400 for values of the wrong type.
+    pub fn delete_options(&self) -> Result<DeleteOptions, Status> {
+        let dry_run: Vec<String> = self.all("dryRun").map(str::to_owned).collect();
+        Ok(DeleteOptions {
+            grace_period_seconds: self.number("gracePeriodSeconds")?,
+            orphan_dependents: self.flag("orphanDependents")?,
+            propagation_policy: self.text("propagationPolicy"),
+            dry_run: (!dry_run.is_empty()).then_some(dry_run),
+            ..DeleteOptions::default()
+        })
+    }
+}
