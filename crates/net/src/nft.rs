@@ -1,9 +1,11 @@
 //! An nftables table as data: what it holds, the script that makes it, and the script that turns one state of it into
 //! another in one atomic transaction.
 //!
-//! Everything in this file is pure. `kernel` runs the scripts and `watch` hears of changes made by others. The
-//! service proxy compiles into a [`Table`]; network policy will compile into another one, with the same two scripts.
+//! Everything in this file is pure. `kernel` runs the scripts, `watch` hears of changes made by others, and `keeper` is
+//! the two together. The service proxy compiles into a [`Table`]; network policy will compile into another one, kept in
+//! the same way.
 
+pub mod keeper;
 pub mod kernel;
 pub mod watch;
 

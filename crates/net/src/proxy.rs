@@ -23,7 +23,8 @@ use tokio::sync::watch;
 
 pub use self::compile::{Frontend, Ruleset, compile};
 pub use self::facts::Facts;
-use crate::nft::{self, Names, Table, kernel, watch::Watch};
+use crate::nft::keeper::{self, Keeper};
+use crate::nft::kernel;
 use crate::{Error, Feed, Result, names};
 
 /// Settings of the service proxy.
@@ -47,12 +48,8 @@ impl Options {
 /// What the proxy has done so far, for metrics.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Transactions that changed a part of the table.
-    pub changes: AtomicU64,
-    /// Transactions that made the whole table anew: the first one, after a failure, after a change by others.
-    pub replacements: AtomicU64,
-    /// Transactions the kernel refused.
-    pub failures: AtomicU64,
+    /// What was done to the table.
+    pub table: Arc<keeper::Counters>,
     /// UDP flows forgotten because their endpoint went away.
     pub flows_deleted: AtomicU64,
     /// How long the last change took from its compilation to the kernel, in microseconds.
@@ -98,8 +95,7 @@ pub struct Service {
     feed: Feed,
     counters: Arc<Counters>,
     applied: watch::Sender<Option<u64>>,
-    /// What the kernel holds, as far as we know; `None`: not known.
-    installed: Option<Table>,
+    keeper: Keeper,
     /// The UDP frontends conntrack was last cleaned for.
     cleaned: Option<BTreeMap<Frontend, BTreeSet<SocketAddr>>>,
     conntrack_missing: bool,
@@ -107,73 +103,41 @@ pub struct Service {
 
 impl Service {
     /// A proxy that keeps the kernel as `feed` says. It waits until Services and EndpointSlices have been listed, so a
-    /// restart does not tear down what works.
+    /// restart does not tear down what works. Needs a tokio runtime, and works on the calling thread's network namespace.
     pub fn new(options: Options, feed: Feed, clock: Clock) -> (Self, Handle) {
         let (applied, seen) = watch::channel(None);
-        let counters = Arc::<Counters>::default();
+        let keeper = Keeper::new(options.facts.table(), options.check_interval, clock);
+        let counters = Arc::new(Counters { table: keeper.counters(), ..Counters::default() });
         let handle = Handle { counters: counters.clone(), applied: seen };
-        let service =
-            Self { options, clock, feed, counters, applied, installed: None, cleaned: None, conntrack_missing: false };
+        let service = Self { options, clock, feed, counters, applied, keeper, cleaned: None, conntrack_missing: false };
         (service, handle)
     }
 
     /// Runs until dropped. The table stays: connections go on while Pintle restarts.
     pub async fn run(&mut self) {
         let mut changed = self.feed.subscribe();
-        let mut kernel_watch = subscribe(&self.options.facts.table());
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         loop {
             changed.mark_unchanged();
-            let pause = match self.sync().await {
+            match self.sync().await {
+                // The pause bounds the rate; whatever arrives in it is taken together.
                 Ok(true) => {
                     backoff.reset();
-                    self.options.interval_min
+                    self.clock.sleep(self.options.interval_min).await;
                 }
-                Ok(false) => Duration::ZERO,
+                Ok(false) => {}
                 Err(error) => {
-                    self.installed = None;
-                    self.counters.failures.fetch_add(1, Ordering::Relaxed);
                     let pause = backoff.next();
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        ?pause,
-                        "the service rules were not applied"
-                    );
+                    tracing::error!(error = &error as &dyn std::error::Error, ?pause, "the rules were not applied");
                     self.clock.sleep(pause).await;
                     continue;
                 }
-            };
-            if let Some(watch) = &mut kernel_watch {
-                watch.forget();
             }
-            // The pause bounds the rate; whatever arrives in it is taken together.
-            self.clock.sleep(pause).await;
-            self.idle(&mut changed, &mut kernel_watch).await;
-        }
-    }
-
-    /// Waits for something to do: new inputs, a change by others, or the slow check finding a difference.
-    async fn idle(&mut self, changed: &mut watch::Receiver<u64>, kernel_watch: &mut Option<Watch>) {
-        loop {
             tokio::select! {
                 biased;
                 // The feed is ours too, so its sender lives.
-                _ = changed.changed() => return,
-                touched = touched(kernel_watch) => {
-                    if let Err(error) = touched {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "no longer told of nftables changes");
-                        *kernel_watch = None;
-                    }
-                    tracing::warn!(table = self.options.facts.table(), "the service rules were changed by others");
-                    self.installed = None;
-                    return;
-                }
-                () = self.clock.sleep(self.options.check_interval) => {
-                    if !self.is_intact().await {
-                        self.installed = None;
-                        return;
-                    }
-                }
+                _ = changed.changed() => {}
+                () = self.keeper.broken() => {}
             }
         }
     }
@@ -194,35 +158,12 @@ impl Service {
             inputs.pods.iter().flat_map(BTreeMap::values),
             &self.options.facts,
         );
-        if let Some(installed) = &self.installed {
-            let script = nft::diff(installed, &ruleset.table);
-            if !script.is_empty() {
-                // Until the kernel has answered, what it holds is not known.
-                self.installed = None;
-                if let Err(error) = kernel::apply(&script).await {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "a change of the service rules was refused"
-                    );
-                    self.replace(&ruleset.table).await?;
-                }
-                self.counters.changes.fetch_add(1, Ordering::Relaxed);
-            }
-        } else {
-            self.replace(&ruleset.table).await?;
-        }
-        self.installed = Some(ruleset.table);
+        self.keeper.bring(ruleset.table).await?;
         let took = self.clock.monotonic().duration_since(started).as_micros();
         self.counters.last_duration_us.store(u64::try_from(took).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.clean_flows(ruleset.udp).await;
         self.applied.send_replace(Some(version));
         Ok(true)
-    }
-
-    async fn replace(&self, table: &Table) -> Result<()> {
-        kernel::apply(&nft::replace(table)).await?;
-        self.counters.replacements.fetch_add(1, Ordering::Relaxed);
-        Ok(())
     }
 
     async fn clean_flows(&mut self, frontends: BTreeMap<Frontend, BTreeSet<SocketAddr>>) {
@@ -242,33 +183,6 @@ impl Service {
                 );
             }
         }
-    }
-
-    async fn is_intact(&self) -> bool {
-        let Some(installed) = &self.installed else { return true };
-        match kernel::names(&installed.name).await {
-            Ok(names) => names.is_some_and(|names| names == Names::of(installed)),
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the service rules could not be read back");
-                true
-            }
-        }
-    }
-}
-
-fn subscribe(table: &str) -> Option<Watch> {
-    Watch::new(table)
-        .inspect_err(|error| {
-            let error = error as &dyn std::error::Error;
-            tracing::warn!(error, "not told of nftables changes: the slow check alone finds them");
-        })
-        .ok()
-}
-
-async fn touched(watch: &mut Option<Watch>) -> Result<()> {
-    match watch {
-        Some(watch) => watch.touched().await,
-        None => std::future::pending().await,
     }
 }
 

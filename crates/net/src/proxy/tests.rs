@@ -8,6 +8,7 @@ use api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::nft;
 
 fn facts() -> Facts {
     Facts {

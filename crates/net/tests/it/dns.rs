@@ -11,7 +11,7 @@ use net::dns::{Options, Service, Upstreams};
 use net::{Feed, dns};
 use serde_json::json;
 
-use crate::lab::{self, DNS_IP, LIMIT, Lab, OUTSIDE_IP, at, namespace, service, slice, within};
+use crate::lab::{self, DNS_IP, LIMIT, Lab, LabPod, OUTSIDE_IP, at, namespace, service, slice, within};
 
 fn question(name: &str, kind: RecordType) -> Message {
     let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
@@ -132,11 +132,40 @@ fn pods_and_the_node_resolve_names_of_the_cluster_and_of_the_world() {
                 assert_eq!(addresses(&answer), expected, "{name}");
             }
         }
+        for (name, expected) in [
+            ("web", "10.43.0.7"),
+            ("web.default", "10.43.0.7"),
+            ("web.default.svc.cluster.local", "10.43.0.7"),
+            ("example.org", "203.0.113.9"),
+            ("nope", ""),
+        ] {
+            assert_eq!(getent(&pod, name).await, expected, "{name}");
+        }
         // A name that comes is known at once.
         feed.apply_service(service("late", json!({"clusterIP": "10.43.0.9", "ports": [{"port": 80}]})));
         within(handle.caught_up(&feed)).await;
         assert_eq!(addresses(&resolve(&pod.netns, "late.default.svc.cluster.local.").await.1), ["10.43.0.9"]);
     });
+}
+
+/// What the C library makes of a name inside a pod, with the resolv.conf a pod gets.
+async fn getent(pod: &LabPod, name: &str) -> String {
+    let (netns, name) = (format!("/run/netns/{}", pod.netns), name.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let conf = tempfile::NamedTempFile::new().unwrap();
+        let text = format!(
+            "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver {DNS_IP}\noptions ndots:5\n"
+        );
+        std::fs::write(conf.path(), text).unwrap();
+        let script = format!("mount --bind {} /etc/resolv.conf && getent ahostsv4 {name}", conf.path().display());
+        let output = std::process::Command::new("nsenter")
+            .args([&format!("--net={netns}"), "unshare", "--mount", "sh", "-c", &script])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap().to_owned()
+    })
+    .await
+    .unwrap()
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub fn run_bare<F: Future<Output = ()>>(test: impl FnOnce(Arc<Lab>) -> F + Send 
     std::thread::spawn(move || {
         let lab = Arc::new(Lab::new(&prefix));
         enter(&lab.node);
+        // Whatever the machine's default is: the pod network has to see to bridged packets itself.
+        links::sysctl("net/bridge/bridge-nf-call-iptables", "0").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(test(lab.clone()));
         assert_eq!(base::task::panics(), 0, "a task panicked");

@@ -86,11 +86,11 @@ fn what_nobody_serves_is_refused_at_once() {
         within(handle.caught_up(&feed)).await;
         assert_refused(&client.netns, WEB).await;
         assert_eq!(
-            handle.counters().replacements.load(std::sync::atomic::Ordering::Relaxed),
+            handle.counters().table.replacements.load(std::sync::atomic::Ordering::Relaxed),
             1,
             "all else is incremental"
         );
-        assert_eq!(handle.counters().failures.load(std::sync::atomic::Ordering::Relaxed), 0);
+        assert_eq!(handle.counters().table.failures.load(std::sync::atomic::Ordering::Relaxed), 0);
     });
 }
 
@@ -278,7 +278,7 @@ fn the_kernel_takes_a_dual_stack_table_and_many_services() {
         feed.replace_services(services(200));
         feed.replace_slices(slices[..100].to_vec());
         within(handle.caught_up(&feed)).await;
-        let counters = handle.counters();
+        let counters = &handle.counters().table;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
         assert_eq!((count(&counters.replacements), count(&counters.failures)), (1, 0));
         assert!(count(&counters.changes) >= 2);
