@@ -1,0 +1,427 @@
+//! Discovery: which groups, versions, resources and verbs are served, in the old form (one document a group and
+//! version) and the aggregated one (`apidiscovery.k8s.io/v2`).
+//!
+//! [`answer`] takes a path and the request's headers and answers a finished [`Document`], also of
+//! [`crate::openapi`]; `None` means that the path is neither's. Discovery is written once, when the set of resources
+//! changes; OpenAPI when it is first asked for.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use std::sync::Arc;
+
+use api::Status;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::HeaderMap;
+use resources::{AnyStrategy, Scope, Storage, Subresource};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::Server;
+use crate::openapi::OpenApi;
+
+pub(crate) mod document;
+#[cfg(test)]
+mod tests;
+
+pub use document::{Document, Headers};
+
+/// Everything that describes a set of resources. The server holds one and makes a new one when the set changes.
+pub struct Documents {
+    discovery: Discovery,
+    openapi: OpenApi,
+}
+
+impl Documents {
+    pub fn new(served: Vec<Served>) -> Self {
+        Self { discovery: Discovery::new(&served), openapi: OpenApi::new(served) }
+    }
+
+    /// Answers a `GET`.
+    ///
+    /// # Errors
+    /// 406 if the client takes no form that is served.
+    pub fn answer(&self, path: &str, query: Option<&str>, headers: &Headers) -> Option<Result<Document, Status>> {
+        let path = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
+        if path == "/" {
+            let mut paths = self.discovery.paths();
+            let others = ["/.well-known/openid-configuration", "/healthz", "/livez", "/metrics", "/openapi/v2"];
+            paths.extend(others.map(str::to_owned));
+            paths.extend(["/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
+            paths.extend(self.openapi.paths());
+            paths.sort();
+            return Some(Ok(Document::new(JSON, Bytes::from(json!({"paths": paths}).to_string()))));
+        }
+        if path.starts_with("/openapi") {
+            return self.openapi.answer(path, query, headers);
+        }
+        self.discovery.answer(path, headers)
+    }
+}
+
+/// Answers a `GET` of what describes the API: `/`, `/api`, `/apis` and what is directly below, `/openapi/v2`,
+/// `/openapi/v3` and what is below. `None`: some other path.
+///
+/// # Errors
+/// 406 if the client takes no form that is served.
+pub fn answer(
+    server: &Arc<Server>,
+    path: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Option<Result<Document, Status>> {
+    server.documents().answer(path, query, &Headers::from(headers))
+}
+
+const JSON: &str = "application/json";
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// Group order of `/apis`; clients resolve a name that several groups have to the first. Others follow by name.
+const GROUPS: &[&str] = &[
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "storagemigration.k8s.io",
+];
+
+type Text = Cow<'static, str>;
+
+/// What discovery and OpenAPI know of one resource in one version, be it built in or defined at run time.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// `""` is the core group.
+    pub group: Text,
+    pub version: Text,
+    pub kind: Text,
+    pub plural: Text,
+    pub singular: Text,
+    pub short: Vec<Text>,
+    pub categories: Vec<Text>,
+    pub namespaced: bool,
+    /// Sorted.
+    pub verbs: Vec<Text>,
+    /// Sorted by name.
+    pub subresources: Vec<ServedSubresource>,
+    /// Whether objects are stored.
+    pub stored: bool,
+    /// The built-in kind, whose schema is known.
+    pub built_in: Option<&'static api::Kind>,
+}
+
+/// One subresource, with the kind that it speaks.
+#[derive(Debug, Clone)]
+pub struct ServedSubresource {
+    pub name: Text,
+    pub group: Text,
+    pub version: Text,
+    pub kind: Text,
+    pub verbs: Vec<Text>,
+}
+
+impl Served {
+    /// `v1`, `apps/v1`.
+    pub fn group_version(&self) -> String {
+        group_version(&self.group, &self.version)
+    }
+}
+
+fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// What built-in resources say of themselves.
+pub fn built_in(strategies: &[&'static dyn AnyStrategy]) -> Vec<Served> {
+    let served = |strategy: &&'static dyn AnyStrategy| {
+        let (kind, names) = (strategy.kind(), strategy.names());
+        let texts = |list: &[&'static str]| list.iter().copied().map(Cow::Borrowed).collect();
+        let mut verbs: Vec<Text> = texts(strategy.verbs());
+        verbs.sort();
+        let mut subresources: Vec<_> =
+            strategy.subresources().iter().map(|subresource| subresource_of(*subresource, kind)).collect();
+        subresources.sort_by(|a, b| a.name.cmp(&b.name));
+        Served {
+            group: kind.group.into(),
+            version: kind.version.into(),
+            kind: kind.kind.into(),
+            plural: names.plural.into(),
+            singular: names.singular.to_lowercase().into(),
+            short: texts(names.short),
+            categories: texts(names.categories),
+            namespaced: strategy.scope() == Scope::Namespaced,
+            verbs,
+            subresources,
+            stored: matches!(strategy.storage(), Storage::Stored { .. }),
+            built_in: Some(kind),
+        }
+    };
+    strategies.iter().map(served).collect()
+}
+
+fn subresource_of(subresource: Subresource, kind: &'static api::Kind) -> ServedSubresource {
+    let own = (kind.group, kind.version, kind.kind);
+    let options = |name: &'static str| ("", "v1", name);
+    let proxy = match kind.kind {
+        "Service" => "ServiceProxyOptions",
+        "Node" => "NodeProxyOptions",
+        _ => "PodProxyOptions",
+    };
+    let ((group, version, kind), verbs): (_, &[&'static str]) = match subresource {
+        Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize => {
+            (own, &["get", "patch", "update"])
+        }
+        Subresource::Scale => (("autoscaling", "v1", "Scale"), &["get", "patch", "update"]),
+        Subresource::Binding => (options("Binding"), &["create"]),
+        Subresource::Eviction => (("policy", "v1", "Eviction"), &["create"]),
+        Subresource::Log => (own, &["get"]),
+        Subresource::Exec => (options("PodExecOptions"), &["create", "get"]),
+        Subresource::Attach => (options("PodAttachOptions"), &["create", "get"]),
+        Subresource::PortForward => (options("PodPortForwardOptions"), &["create", "get"]),
+        Subresource::Proxy => (options(proxy), &["create", "delete", "get", "patch", "update"]),
+        Subresource::Token => (("authentication.k8s.io", "v1", "TokenRequest"), &["create"]),
+        Subresource::Finalize => (own, &["update"]),
+    };
+    ServedSubresource {
+        name: subresource.name().into(),
+        group: group.into(),
+        version: version.into(),
+        kind: kind.into(),
+        verbs: verbs.iter().copied().map(Cow::Borrowed).collect(),
+    }
+}
+
+/// Discovery's documents for one set of resources.
+pub struct Discovery {
+    documents: HashMap<String, Bytes>,
+    /// `/api` and `/apis` in the aggregated form, each with its ETag.
+    aggregated: HashMap<&'static str, (Bytes, String)>,
+}
+
+impl Discovery {
+    /// Writes the documents.
+    pub fn new(served: &[Served]) -> Self {
+        let mut documents = HashMap::new();
+        let mut put = |path: String, value: Value| {
+            documents.insert(path, Bytes::from(value.to_string()));
+        };
+        let groups = groups(served);
+        let core = groups.iter().find(|group| group.name.is_empty());
+        let versions: Vec<&str> = core.map(|core| core.versions.clone()).unwrap_or_default();
+        put("/api".into(), json!({"kind": "APIVersions", "versions": versions}));
+        let named: Vec<&Group<'_>> = groups.iter().filter(|group| !group.name.is_empty()).collect();
+        let list: Vec<Value> = named.iter().map(|group| group.describe()).collect();
+        put("/apis".into(), json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}));
+        for group in &groups {
+            let path = if group.name.is_empty() { "/api".to_owned() } else { format!("/apis/{}", group.name) };
+            for version in &group.versions {
+                put(format!("{path}/{version}"), resource_list(served, group.name, version));
+            }
+            if !group.name.is_empty() {
+                let mut text = json!({"kind": "APIGroup", "apiVersion": "v1"});
+                if let (Value::Object(text), Value::Object(own)) = (&mut text, group.describe()) {
+                    text.extend(own);
+                }
+                put(path, text);
+            }
+        }
+        let aggregate = |groups: Vec<&Group<'_>>| {
+            let items: Vec<Value> = groups.iter().map(|group| group.aggregate(served)).collect();
+            let list = json!({
+                "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
+            });
+            let body = Bytes::from(list.to_string());
+            let etag = document::etag(&body);
+            (body, etag)
+        };
+        let aggregated = HashMap::from([("/api", aggregate(core.into_iter().collect())), ("/apis", aggregate(named))]);
+        Self { documents, aggregated }
+    }
+
+    fn answer(&self, path: &str, headers: &Headers) -> Option<Result<Document, Status>> {
+        let plain = self.documents.get(path)?;
+        let aggregated = self.aggregated.get(path);
+        for wanted in headers.accepted() {
+            match aggregated {
+                Some((body, etag)) if wanted.is_aggregated() => {
+                    return Some(Ok(Document::new(AGGREGATED, body.clone()).tagged(etag, "public")));
+                }
+                _ if wanted.is_plain_json() && path == "/api" => {
+                    return Some(Ok(Document::new(JSON, with_address(plain, &headers.host))));
+                }
+                _ if wanted.is_plain_json() => return Some(Ok(Document::new(JSON, plain.clone()))),
+                _ => {}
+            }
+        }
+        Some(Err(Status::not_acceptable(&[JSON, AGGREGATED])))
+    }
+
+    /// The paths that are answered.
+    fn paths(&self) -> Vec<String> {
+        self.documents.keys().cloned().collect()
+    }
+}
+
+/// `/api` also says where the server is: where the client found it.
+fn with_address(document: &[u8], host: &str) -> Bytes {
+    let mut value: Value = serde_json::from_slice(document).unwrap_or_default();
+    value["serverAddressByClientCIDRs"] = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": host}]);
+    Bytes::from(value.to_string())
+}
+
+/// One group and its versions, the preferred one first.
+struct Group<'a> {
+    name: &'a str,
+    versions: Vec<&'a str>,
+}
+
+/// Versions by stability, then by number, downwards: `v2`, `v1`, `v2beta1`, `v1alpha1`.
+fn version_rank(version: &str) -> (u8, u32, u32) {
+    let number = |text: &str| text.parse().unwrap_or_default();
+    let text = version.strip_prefix('v').unwrap_or(version);
+    if let Some((major, minor)) = text.split_once("beta") {
+        (1, number(major), number(minor))
+    } else if let Some((major, minor)) = text.split_once("alpha") {
+        (0, number(major), number(minor))
+    } else {
+        (2, number(text), 0)
+    }
+}
+
+fn groups(served: &[Served]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for one in served {
+        let group = match groups.iter_mut().find(|group| group.name == one.group) {
+            Some(group) => group,
+            None => {
+                groups.push(Group { name: &one.group, versions: Vec::new() });
+                groups.last_mut().expect("one was just pushed")
+            }
+        };
+        if !group.versions.contains(&&*one.version) {
+            group.versions.push(&one.version);
+        }
+    }
+    for group in &mut groups {
+        group.versions.sort_by_key(|version| std::cmp::Reverse(version_rank(version)));
+    }
+    let place = |name: &str| GROUPS.iter().position(|known| *known == name).unwrap_or(GROUPS.len());
+    groups.sort_by(|a, b| (place(a.name), a.name).cmp(&(place(b.name), b.name)));
+    groups
+}
+
+impl Group<'_> {
+    fn describe(&self) -> Value {
+        let version = |version: &&str| json!({"groupVersion": group_version(self.name, version), "version": version});
+        let versions: Vec<Value> = self.versions.iter().map(version).collect();
+        let preferred = versions.first().cloned().unwrap_or_default();
+        json!({"name": self.name, "versions": versions, "preferredVersion": preferred})
+    }
+
+    fn aggregate(&self, served: &[Served]) -> Value {
+        let mut metadata = json!({"creationTimestamp": null});
+        if !self.name.is_empty() {
+            metadata["name"] = json!(self.name);
+        }
+        let version = |version: &&str| {
+            let mut own: Vec<&Served> =
+                served.iter().filter(|one| one.group == self.name && one.version == *version).collect();
+            own.sort_by(|a, b| a.plural.cmp(&b.plural));
+            let resources: Vec<Value> = own.into_iter().map(aggregated_resource).collect();
+            json!({"version": version, "resources": resources, "freshness": "Current"})
+        };
+        json!({"metadata": metadata, "versions": self.versions.iter().map(version).collect::<Vec<_>>()})
+    }
+}
+
+fn aggregated_resource(one: &Served) -> Value {
+    let mut value = json!({
+        "resource": one.plural,
+        "responseKind": {"group": one.group, "version": one.version, "kind": one.kind},
+        "scope": if one.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": one.singular,
+        "verbs": one.verbs,
+    });
+    let subresource = |sub: &ServedSubresource| {
+        json!({
+            "subresource": sub.name,
+            "responseKind": {"group": sub.group, "version": sub.version, "kind": sub.kind},
+            "verbs": sub.verbs,
+        })
+    };
+    let subresources: Vec<Value> = one.subresources.iter().map(subresource).collect();
+    for (name, list) in
+        [("shortNames", json!(one.short)), ("categories", json!(one.categories)), ("subresources", json!(subresources))]
+    {
+        if list.as_array().is_some_and(|list| !list.is_empty()) {
+            value[name] = list;
+        }
+    }
+    value
+}
+
+/// Eight bytes that change when the stored kind does, as upstream makes them.
+fn storage_version_hash(one: &Served) -> String {
+    let kind = format!("{}/{}/{}", one.group, one.version, one.kind);
+    let hash = Sha256::digest(kind.as_bytes());
+    STANDARD.encode(&hash[..8])
+}
+
+fn resource_list(served: &[Served], group: &str, version: &str) -> Value {
+    let mut resources: Vec<(String, Value)> = Vec::new();
+    for one in served.iter().filter(|one| one.group == group && one.version == version) {
+        let mut value = json!({
+            "name": one.plural,
+            "singularName": one.singular,
+            "namespaced": one.namespaced,
+            "kind": one.kind,
+            "verbs": one.verbs,
+        });
+        if !one.short.is_empty() {
+            value["shortNames"] = json!(one.short);
+        }
+        if !one.categories.is_empty() {
+            value["categories"] = json!(one.categories);
+        }
+        if one.stored {
+            value["storageVersionHash"] = json!(storage_version_hash(one));
+        }
+        resources.push((one.plural.to_string(), value));
+        for sub in &one.subresources {
+            let name = format!("{}/{}", one.plural, sub.name);
+            let mut value = json!({"name": name, "singularName": "", "namespaced": one.namespaced});
+            if (&sub.group, &sub.version) != (&one.group, &one.version) {
+                value["group"] = json!(sub.group);
+                value["version"] = json!(sub.version);
+            }
+            value["kind"] = json!(sub.kind);
+            value["verbs"] = json!(sub.verbs);
+            resources.push((name, value));
+        }
+    }
+    resources.sort_by(|a, b| a.0.cmp(&b.0));
+    let resources: Vec<Value> = resources.into_iter().map(|(_, value)| value).collect();
+    json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": group_version(group, version),
+        "resources": resources,
+    })
+}
