@@ -193,9 +193,9 @@ calls! {
     runtime run_pod_sandbox(config: v1::PodSandboxConfig, runtime_handler: &str) -> String
         = run_pod_sandbox v1::RunPodSandboxRequest { config: Some(config), runtime_handler: runtime_handler.into() },
         2 * DEADLINE, |a| a.pod_sandbox_id;
-    runtime stop_pod_sandbox(id: &str) -> ()
+    runtime try_stop_pod_sandbox(id: &str) -> ()
         = stop_pod_sandbox v1::StopPodSandboxRequest { pod_sandbox_id: id.into() }, DEADLINE, |_a| ();
-    runtime remove_pod_sandbox(id: &str) -> ()
+    runtime try_remove_pod_sandbox(id: &str) -> ()
         = remove_pod_sandbox v1::RemovePodSandboxRequest { pod_sandbox_id: id.into() }, DEADLINE, |_a| ();
     runtime pod_sandbox_status(id: &str, verbose: bool) -> v1::PodSandboxStatusResponse
         = pod_sandbox_status v1::PodSandboxStatusRequest { pod_sandbox_id: id.into(), verbose }, DEADLINE, |a| a;
@@ -214,10 +214,10 @@ calls! {
         }, DEADLINE, |a| a.container_id;
     runtime start_container(id: &str) -> ()
         = start_container v1::StartContainerRequest { container_id: id.into() }, DEADLINE, |_a| ();
-    runtime stop_container(id: &str, grace_seconds: i64) -> ()
+    runtime try_stop_container(id: &str, grace_seconds: i64) -> ()
         = stop_container v1::StopContainerRequest { container_id: id.into(), timeout: grace_seconds },
         DEADLINE + Duration::from_secs(grace_seconds.max(0).unsigned_abs()), |_a| ();
-    runtime remove_container(id: &str) -> ()
+    runtime try_remove_container(id: &str) -> ()
         = remove_container v1::RemoveContainerRequest { container_id: id.into() }, DEADLINE, |_a| ();
     runtime list_containers(filter: Option<v1::ContainerFilter>) -> Vec<v1::Container>
         = list_containers v1::ListContainersRequest { filter }, DEADLINE, |a| a.containers;
@@ -258,7 +258,35 @@ calls! {
     images image_fs_info() -> v1::ImageFsInfoResponse = image_fs_info v1::ImageFsInfoRequest {}, DEADLINE, |a| a;
 }
 
+/// An end that has come already is an end: containerd 1.6 tells some of them as errors.
+fn done(outcome: Result<()>) -> Result<()> {
+    match outcome {
+        Err(Error::NotFound(_)) => Ok(()),
+        outcome => outcome,
+    }
+}
+
 impl Client {
+    /// See [`crate::Runtime::stop_pod_sandbox`].
+    pub async fn stop_pod_sandbox(&self, id: &str) -> Result<()> {
+        done(self.try_stop_pod_sandbox(id).await)
+    }
+
+    /// See [`crate::Runtime::remove_pod_sandbox`].
+    pub async fn remove_pod_sandbox(&self, id: &str) -> Result<()> {
+        done(self.try_remove_pod_sandbox(id).await)
+    }
+
+    /// See [`crate::Runtime::stop_container`].
+    pub async fn stop_container(&self, id: &str, grace_seconds: i64) -> Result<()> {
+        done(self.try_stop_container(id, grace_seconds).await)
+    }
+
+    /// See [`crate::Runtime::remove_container`].
+    pub async fn remove_container(&self, id: &str) -> Result<()> {
+        done(self.try_remove_container(id).await)
+    }
+
     /// See [`crate::Runtime::exec_sync`].
     pub async fn exec_sync(&self, id: &str, cmd: Vec<String>, timeout_seconds: i64) -> Result<v1::ExecSyncResponse> {
         let message = v1::ExecSyncRequest { container_id: id.into(), cmd, timeout: timeout_seconds };

@@ -73,14 +73,18 @@ pub fn busybox(binary: &[u8]) -> Bytes {
     Archive::single(IMAGE, archive::finish(layer), &config).write().into()
 }
 
+/// The host's network, and a PID namespace for each container.
+fn namespaces() -> v1::NamespaceOption {
+    v1::NamespaceOption {
+        network: NamespaceMode::Node.into(),
+        pid: NamespaceMode::Container.into(),
+        ..Default::default()
+    }
+}
+
 impl Kit {
     fn sandbox_config(&self, name: &str) -> v1::PodSandboxConfig {
-        let namespaces = v1::NamespaceOption {
-            network: NamespaceMode::Node.into(),
-            pid: NamespaceMode::Container.into(),
-            ..Default::default()
-        };
-        let security = v1::LinuxSandboxSecurityContext { namespace_options: Some(namespaces), ..Default::default() };
+        let security = v1::LinuxSandboxSecurityContext { namespace_options: Some(namespaces()), ..Default::default() };
         v1::PodSandboxConfig {
             metadata: Some(v1::PodSandboxMetadata {
                 name: name.into(),
@@ -116,6 +120,8 @@ struct Pod {
 
 impl Pod {
     async fn create(&self, name: &str, command: &[&str]) -> Result<String> {
+        let security =
+            v1::LinuxContainerSecurityContext { namespace_options: Some(namespaces()), ..Default::default() };
         let config = v1::ContainerConfig {
             metadata: Some(v1::ContainerMetadata { name: name.into(), attempt: 0 }),
             image: Some(v1::ImageSpec::named(IMAGE)),
@@ -123,7 +129,7 @@ impl Pod {
             labels: [("name".to_owned(), name.to_owned())].into(),
             annotations: [("note".to_owned(), "kept as it is".to_owned())].into(),
             log_path: format!("{name}.log"),
-            linux: Some(v1::LinuxContainerConfig::default()),
+            linux: Some(v1::LinuxContainerConfig { security_context: Some(security), ..Default::default() }),
             ..Default::default()
         };
         self.runtime.create_container(&self.id, config, self.config.clone()).await
