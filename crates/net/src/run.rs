@@ -137,10 +137,16 @@ pub fn start(options: Options, sources: Sources, clock: Clock, random: Random, t
     let mut dns_options = dns::Options::new(options.cluster_dns.clone(), &options.cluster_domain, reverse);
     dns_options.upstreams = options.upstreams.clone();
     let (server, dns_handle) = dns::Service::new(dns_options, feed.clone(), clock, random, tasks)?;
-    tasks.spawn("cluster dns", keep_dns(server, options.clone(), clock));
+    let (linked, has_link) = watch::channel(false);
+    tasks.spawn("cluster dns", keep_dns(server, has_link, clock));
 
     let (ready, pod_network) = watch::channel(false);
-    tasks.spawn("pod network", keep_links(options, sources.nodes, feed, ready, clock));
+    tasks.spawn("pod network", async move {
+        // First, and without the API: pods that were adopted need their resolver.
+        keep_trying("the service link", clock, || ensure_service_link(&options)).await;
+        linked.send_replace(true);
+        keep_links(options, sources.nodes, feed, ready, clock).await;
+    });
     Ok(Handle { proxy: proxy_handle, dns: dns_handle, pod_network })
 }
 
@@ -220,17 +226,25 @@ async fn keep_proxy(mut service: proxy::Service, clock: Clock) {
     }
 }
 
-async fn keep_dns(mut server: dns::Service, options: Options, clock: Clock) {
+async fn keep_dns(mut server: dns::Service, mut has_link: watch::Receiver<bool>, clock: Clock) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
-    loop {
-        let error = match ensure_service_link(&options).await {
-            Ok(()) => base::task::catch("cluster dns", server.run()).await,
-            Err(error) => Some(error),
-        };
+    // The sender ends with the group, as this task does.
+    while has_link.wait_for(|linked| *linked).await.is_ok() {
+        let error = base::task::catch("cluster dns", server.run()).await;
         let pause = backoff.next();
         if let Some(error) = error {
             tracing::error!(error = &error as &dyn std::error::Error, ?pause, "cluster DNS is not served");
         }
+        clock.sleep(pause).await;
+    }
+}
+
+/// Repeats `act` with back-off until it succeeds.
+async fn keep_trying<F: Future<Output = Result<()>>>(what: &str, clock: Clock, act: impl Fn() -> F) {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    while let Err(error) = act().await {
+        let pause = backoff.next();
+        tracing::error!(error = &error as &dyn std::error::Error, ?pause, "{what} could not be made");
         clock.sleep(pause).await;
     }
 }
