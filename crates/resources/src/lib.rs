@@ -34,9 +34,10 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(core::namespace::Strategy),
     &Erased(core::node::Strategy),
     &Erased(core::pod::Strategy),
+    &Erased(core::pod_template::Strategy),
     &Erased(core::secret::Strategy),
-    &Erased(core::service::Strategy),
     &Erased(core::service_account::Strategy),
+    &Erased(core::service::Strategy),
     &Erased(apps::controller_revision::Strategy),
     &Erased(apps::deployment::Strategy),
     &Erased(apps::replica_set::Strategy),
@@ -50,10 +51,10 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(discovery::endpoint_slice::Strategy),
     &Erased(events::event::Strategy),
     &Erased(node::runtime_class::Strategy),
-    &Erased(rbac::cluster_role::Strategy),
     &Erased(rbac::cluster_role_binding::Strategy),
-    &Erased(rbac::role::Strategy),
+    &Erased(rbac::cluster_role::Strategy),
     &Erased(rbac::role_binding::Strategy),
+    &Erased(rbac::role::Strategy),
     &Erased(scheduling::priority_class::Strategy),
 ];
 
@@ -64,3 +65,6 @@ pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static dyn Any
         kind.group == group && kind.version == version && s.names().plural == plural
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,10 @@ pub fn warnings(path: &Path, spec: &PodSpec) -> Vec<String> {
     for (index, _) in secrets.iter().enumerate().filter(|(_, secret)| secret.name.is_empty()) {
         warnings.push(format!("{}: invalid empty name \"\"", secret_path(index)));
     }
+    if spec.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0) {
+        let path = spec_path.child("terminationGracePeriodSeconds");
+        warnings.push(format!("{path}: must be >= 0; negative values are invalid and will be treated as 1."));
+    }
     removed_volumes(&mut warnings, &spec_path, spec);
     let containers = each_container(spec, &spec_path);
     for (path, container) in &containers {
