@@ -51,6 +51,24 @@ fn a_cluster_ip_is_reached_from_pods_and_from_the_node() {
 }
 
 #[test]
+fn a_service_of_the_node_itself_is_reached_from_everywhere() {
+    lab::run(|lab| async move {
+        let tasks = base::TaskGroup::new();
+        let (client, feed) = (lab.pod().await, Feed::new());
+        lab.serve(&lab.node, "apiserver", 6443);
+        // As the API's own Service: an endpoint that is no pod and on no named node.
+        let mut endpoints = slice("kubernetes", 6443, "TCP", &[]);
+        let own = json!([{"addresses": [NODE_IP], "conditions": {"ready": true}}]);
+        std::sync::Arc::make_mut(&mut endpoints).endpoints = serde_json::from_value(own).unwrap();
+        feed.replace_services([service("kubernetes", json!({"clusterIP": "10.43.0.1", "ports": [{"port": 443}]}))]);
+        feed.replace_slices([endpoints]);
+        lab.proxy(&feed, &tasks).await;
+        assert_eq!(greet(&client.netns, "10.43.0.1:443").await.unwrap(), format!("apiserver {}", client.ip));
+        assert_eq!(who(&lab.node, "10.43.0.1:443").await, "apiserver");
+    });
+}
+
+#[test]
 fn what_nobody_serves_is_refused_at_once() {
     lab::run(|lab| async move {
         let tasks = base::TaskGroup::new();
