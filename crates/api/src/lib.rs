@@ -13,6 +13,7 @@ pub mod name;
 pub mod object;
 pub mod owner;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod schema;
 pub mod selector;

@@ -1,0 +1,424 @@
+//! Kubernetes' protobuf encoding of request bodies (`application/vnd.kubernetes.protobuf`), read into the same value
+//! trees that JSON becomes. Go clients with generated types send it, kubectl's imperative commands among them.
+//!
+//! The field numbers are a checked-in table ([`numbers`]); types come from [`crate::schema`]. Only reading is here:
+//! answers are JSON, which such clients accept as well.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use base64::Engine;
+use serde_json::{Map, Value};
+
+use crate::schema::{self, Definition, Type};
+
+/// What every body starts with, before the envelope (`runtime.Unknown`).
+const MAGIC: &[u8] = b"k8s\0";
+/// How deep messages may lie in one another.
+const DEPTH_MAX: usize = 64;
+
+/// Why bytes are no object; the text is for the user.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
+
+fn error<T>(why: impl Into<String>) -> Result<T, Error> {
+    Err(Error(why.into()))
+}
+
+/// Numeric fields where 0 says something else than silence (pointers in Go). Everywhere else a 0 on the wire is a field
+/// that was not set.
+const ZERO_COUNTS: &[&str] = &[
+    "activeDeadlineSeconds",
+    "backoffLimit",
+    "completions",
+    "defaultMode",
+    "deletionGracePeriodSeconds",
+    "expirationSeconds",
+    "failedJobsHistoryLimit",
+    "fsGroup",
+    "gracePeriodSeconds",
+    "mode",
+    "parallelism",
+    "priority",
+    "progressDeadlineSeconds",
+    "replicas",
+    "revisionHistoryLimit",
+    "runAsGroup",
+    "runAsUser",
+    "successfulJobsHistoryLimit",
+    "terminationGracePeriodSeconds",
+    "timeoutSeconds",
+    "tolerationSeconds",
+    "ttlSecondsAfterFinished",
+];
+
+/// Fields of a message: what JSON calls it, or a message whose fields JSON has in the enclosing object.
+enum Field {
+    Named(&'static str),
+    Inlined(&'static str),
+}
+
+static NUMBERS: LazyLock<HashMap<&'static str, HashMap<u32, Field>>> = LazyLock::new(|| {
+    let mut messages: HashMap<&str, HashMap<u32, Field>> = HashMap::new();
+    let mut current = "";
+    for line in include_str!("protobuf/numbers.tsv").lines().filter(|line| !line.starts_with('#')) {
+        match line.strip_prefix('\t') {
+            None => current = line,
+            Some(row) => {
+                let Some((name, number)) = row.split_once('\t') else { continue };
+                let Ok(number) = number.parse() else { continue };
+                let field = name.strip_prefix('>').map_or(Field::Named(name), Field::Inlined);
+                messages.entry(current).or_default().insert(number, field);
+            }
+        }
+    }
+    messages
+});
+
+/// The object in a body, with its `apiVersion` and `kind`.
+///
+/// # Errors
+/// Bytes that are cut short or malformed, kinds that are not built in.
+pub fn decode(bytes: &[u8]) -> Result<Value, Error> {
+    let Some(envelope) = bytes.strip_prefix(MAGIC) else {
+        return error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
+    };
+    let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
+    for field in Fields(envelope) {
+        match field? {
+            (1, Wire::Bytes(type_meta)) => {
+                for field in Fields(type_meta) {
+                    match field? {
+                        (1, Wire::Bytes(text)) => api_version = utf8(text)?,
+                        (2, Wire::Bytes(text)) => kind = utf8(text)?,
+                        _ => {}
+                    }
+                }
+            }
+            (2, Wire::Bytes(bytes)) => raw = bytes,
+            _ => {}
+        }
+    }
+    let Some(definition) = definition_of(&api_version, &kind) else {
+        return error(format!("no kind \"{kind}\" is registered for version \"{api_version}\""));
+    };
+    let mut object = Map::new();
+    object.insert("apiVersion".into(), api_version.into());
+    object.insert("kind".into(), kind.into());
+    message(raw, definition.name, definition, &mut object, 0)?;
+    Ok(Value::Object(object))
+}
+
+fn definition_of(api_version: &str, kind: &str) -> Option<&'static Definition> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let is = |definition: &&Definition| definition.kinds.contains(&(group, version, kind));
+    schema::all().iter().find(is)
+}
+
+/// Reads the fields of message `name` into `object`, whose JSON form is `definition`.
+fn message(
+    bytes: &[u8],
+    name: &str,
+    definition: &'static Definition,
+    object: &mut Map<String, Value>,
+    depth: usize,
+) -> Result<(), Error> {
+    if depth > DEPTH_MAX {
+        return error("messages lie too deep in one another");
+    }
+    let Some(numbers) = NUMBERS.get(name) else { return error(format!("no protobuf form of {name} is known")) };
+    for field in Fields(bytes) {
+        let (number, wire) = field?;
+        match (numbers.get(&number), wire) {
+            // A field of a version newer than ours: dropped, as protobuf has it.
+            (None, _) => {}
+            (Some(Field::Inlined(inner)), Wire::Bytes(bytes)) => message(bytes, inner, definition, object, depth + 1)?,
+            (Some(Field::Inlined(_)), _) => return error(format!("{name}: field {number} is no message")),
+            (Some(Field::Named(field)), wire) => {
+                let Some(property) = definition.property(field) else { continue };
+                put(object, field, &property.type_, property.reference, wire, depth)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn put(
+    object: &mut Map<String, Value>,
+    field: &str,
+    type_: &Type,
+    reference: Option<&'static str>,
+    wire: Wire<'_>,
+    depth: usize,
+) -> Result<(), Error> {
+    match type_ {
+        Type::List(item) => {
+            let list = object.entry(field).or_insert_with(|| Value::Array(Vec::new()));
+            let Value::Array(list) = list else { return error(format!("{field} is there twice")) };
+            // Numbers may come packed into one field.
+            if let (Type::Int32 | Type::Int64, Wire::Bytes(mut packed)) = (&**item, wire) {
+                while !packed.is_empty() {
+                    list.push(Value::from(varint(&mut packed)?.cast_signed()));
+                }
+                return Ok(());
+            }
+            list.push(scalar(field, item, reference, wire, depth)?);
+        }
+        Type::Map(item) => {
+            let Wire::Bytes(entry) = wire else { return error(format!("{field} is no map")) };
+            let map = object.entry(field).or_insert_with(|| Value::Object(Map::new()));
+            let Value::Object(map) = map else { return error(format!("{field} is there twice")) };
+            let (mut key, mut value) = (String::new(), None);
+            for part in Fields(entry) {
+                match part? {
+                    (1, Wire::Bytes(text)) => key = utf8(text)?,
+                    (2, wire) => value = Some(map_value(field, item, reference, wire, depth)?),
+                    _ => {}
+                }
+            }
+            map.insert(key, value.unwrap_or_else(|| Value::String(String::new())));
+        }
+        _ => {
+            let value = scalar(field, type_, reference, wire, depth)?;
+            if !is_silence(field, &value) {
+                object.insert(field.to_owned(), value);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether Go writes this for a field that was not set.
+fn is_silence(field: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_i64() == Some(0) && !ZERO_COUNTS.contains(&field),
+        _ => false,
+    }
+}
+
+fn map_value(
+    field: &str,
+    item: &Type,
+    reference: Option<&'static str>,
+    wire: Wire<'_>,
+    depth: usize,
+) -> Result<Value, Error> {
+    // A list in a map is a message of its own with one repeated field.
+    if let (Type::List(item), Wire::Bytes(bytes)) = (item, wire) {
+        let mut list = Vec::new();
+        for part in Fields(bytes) {
+            list.push(scalar(field, item, reference, part?.1, depth)?);
+        }
+        return Ok(Value::Array(list));
+    }
+    scalar(field, item, reference, wire, depth)
+}
+
+fn scalar(
+    field: &str,
+    type_: &Type,
+    reference: Option<&'static str>,
+    wire: Wire<'_>,
+    depth: usize,
+) -> Result<Value, Error> {
+    match (type_, wire) {
+        (Type::String, Wire::Bytes(text)) => Ok(utf8(text)?.into()),
+        (Type::Bytes, Wire::Bytes(bytes)) => Ok(base64::engine::general_purpose::STANDARD.encode(bytes).into()),
+        (Type::Boolean, Wire::Varint(value)) => Ok((value != 0).into()),
+        (Type::Int32 | Type::Int64, Wire::Varint(value)) => Ok(value.cast_signed().into()),
+        (Type::Double, Wire::Fixed64(bits)) => Ok(f64::from_bits(bits).into()),
+        (Type::Quantity, Wire::Bytes(bytes)) => Ok(first_text(bytes)?.into()),
+        (Type::Time, Wire::Bytes(bytes)) => time(bytes, reference.is_some_and(|name| name.ends_with("MicroTime"))),
+        (Type::IntOrString, Wire::Bytes(bytes)) => int_or_string(bytes),
+        (Type::Object | Type::Any, Wire::Bytes(bytes)) => raw_json(field, bytes),
+        (Type::Struct(_), Wire::Bytes(bytes)) => {
+            let Some(definition) = type_.definition() else { return error(format!("{field} has no known type")) };
+            let mut object = Map::new();
+            message(bytes, definition.name, definition, &mut object, depth + 1)?;
+            Ok(Value::Object(object))
+        }
+        _ => error(format!("{field}: the wire type does not fit")),
+    }
+}
+
+fn first_text(bytes: &[u8]) -> Result<String, Error> {
+    for field in Fields(bytes) {
+        if let (1, Wire::Bytes(text)) = field? {
+            return utf8(text);
+        }
+    }
+    Ok(String::new())
+}
+
+/// Seconds and nanoseconds since 1970; an empty message is no time.
+fn time(bytes: &[u8], micro: bool) -> Result<Value, Error> {
+    let (mut seconds, mut nanos) = (None, 0);
+    for field in Fields(bytes) {
+        match field? {
+            (1, Wire::Varint(value)) => seconds = Some(value.cast_signed()),
+            (2, Wire::Varint(value)) => nanos = i32::try_from(value.cast_signed()).unwrap_or(0),
+            _ => {}
+        }
+    }
+    // Go's zero time lies in the year 1: it, too, is no time.
+    let Some(seconds) = seconds.filter(|seconds| *seconds > -62_135_596_800) else { return Ok(Value::Null) };
+    let Ok(time) = jiff::Timestamp::new(seconds, nanos) else { return error("a time out of range") };
+    let format = if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
+    Ok(jiff::fmt::strtime::format(format, time).map_err(|why| Error(why.to_string()))?.into())
+}
+
+fn int_or_string(bytes: &[u8]) -> Result<Value, Error> {
+    let (mut is_text, mut number, mut text) = (false, 0, String::new());
+    for field in Fields(bytes) {
+        match field? {
+            (1, Wire::Varint(value)) => is_text = value == 1,
+            (2, Wire::Varint(value)) => number = value.cast_signed(),
+            (3, Wire::Bytes(bytes)) => text = utf8(bytes)?,
+            _ => {}
+        }
+    }
+    Ok(if is_text { text.into() } else { number.into() })
+}
+
+/// `RawExtension`, `FieldsV1` and `JSON` carry JSON text in their only field.
+fn raw_json(field: &str, bytes: &[u8]) -> Result<Value, Error> {
+    for part in Fields(bytes) {
+        if let (1, Wire::Bytes(json)) = part? {
+            return serde_json::from_slice(json).map_err(|why| Error(format!("{field}: {why}")));
+        }
+    }
+    Ok(Value::Null)
+}
+
+fn utf8(bytes: &[u8]) -> Result<String, Error> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| Error("a text is not UTF-8".into()))
+}
+
+/// A field's value as it lies on the wire.
+#[derive(Debug, Clone, Copy)]
+enum Wire<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Bytes(&'a [u8]),
+    Fixed32,
+}
+
+/// The fields of a message, in order.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u32, Wire<'a>), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_err() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn field(&mut self) -> Result<(u32, Wire<'a>), Error> {
+        let key = varint(&mut self.0)?;
+        let Ok(number) = u32::try_from(key >> 3) else { return error("a field number out of range") };
+        let wire = match key & 7 {
+            0 => Wire::Varint(varint(&mut self.0)?),
+            1 => {
+                let bytes: [u8; 8] = self.take(8)?.try_into().map_err(|_| Error("cut short".into()))?;
+                Wire::Fixed64(u64::from_le_bytes(bytes))
+            }
+            2 => {
+                let Ok(len) = usize::try_from(varint(&mut self.0)?) else { return error("a length out of range") };
+                Wire::Bytes(self.take(len)?)
+            }
+            5 => {
+                self.take(4)?;
+                Wire::Fixed32
+            }
+            other => return error(format!("unknown wire type {other}")),
+        };
+        Ok((number, wire))
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Error> {
+        if len > self.0.len() {
+            return error("unexpected EOF");
+        }
+        let (taken, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Ok(taken)
+    }
+}
+
+fn varint(bytes: &mut &[u8]) -> Result<u64, Error> {
+    let mut value = 0_u64;
+    for shift in (0..70).step_by(7) {
+        let Some((byte, rest)) = bytes.split_first() else { return error("unexpected EOF") };
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    error("a number of more than ten bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut out = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
+        out.extend_from_slice(bytes);
+        out
+    }
+
+    fn body(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+        let type_meta = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
+        [MAGIC.to_vec(), field(1, &type_meta), field(2, raw)].concat()
+    }
+
+    #[test]
+    fn a_deployment_as_go_writes_it() {
+        let label = field(11, &[field(1, b"app"), field(2, b"web")].concat());
+        let metadata = [field(1, b"web"), field(2, b""), field(8, b""), label].concat();
+        // spec: replicas 0 (a pointer), minReadySeconds 0 (not set), a port by name, a volume with its source inlined.
+        let volume = [field(1, b"v"), field(2, &field(2, b""))].concat();
+        let template = field(3, &field(2, &field(1, &volume)));
+        let spec = [vec![8, 0], template, vec![5 << 3, 0]].concat();
+        let raw = [field(1, &metadata), field(2, &spec)].concat();
+        let value = decode(&body("apps/v1", "Deployment", &raw)).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": "web", "labels": {"app": "web"}},
+                "spec": {"replicas": 0, "template": {"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}},
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_cut_short_is_refused() {
+        let raw = field(1, &field(1, b"web"));
+        let whole = body("v1", "ConfigMap", &raw);
+        assert!(decode(&whole).is_ok());
+        for len in 0..whole.len() {
+            // Cut between fields it is a smaller message, which is well formed.
+            let _ = decode(&whole[..len]);
+        }
+        assert_eq!(
+            decode(b"{}").unwrap_err().0,
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+        );
+        assert!(decode(&whole[..whole.len() - 1]).is_err());
+        assert!(decode(&body("v1", "Nothing", &raw)).is_err());
+    }
+}
