@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 DATA_DIR ?= /var/lib/pintle
-BIND ?= 127.0.0.1:6443
+BIND ?= 0.0.0.0:6443
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pintle
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 IMAGES := $(CACHE)/images

@@ -117,7 +117,9 @@ fn advertised(arguments: &ServerArgs, bound: SocketAddr) -> IpAddr {
     if let Some(address) = arguments.advertise_address {
         return address;
     }
-    if !bound.ip().is_unspecified() {
+    if bound.ip().is_loopback() {
+        tracing::warn!("--bind {bound}: pods cannot reach the API there; bind to an address of this host for that");
+    } else if !bound.ip().is_unspecified() {
         return bound.ip();
     }
     // Connecting a datagram socket asks the kernel for a route and sends nothing.
@@ -194,7 +196,7 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
         tokens: Some(Arc::new(signer)),
         token_audiences: audiences,
         kubelet: Some(kubelet),
-        openid: Some((pki::openid::configuration(&issuer, &jwks_uri)?, pki::openid::jwks(&keys)?)),
+        openid: Some((pki::openid::configuration(&issuer, &jwks_uri)?, pki::openid::jwks(&keys))),
         ..apiserver::Options::default()
     })
 }
@@ -268,7 +270,9 @@ fn start_controllers(common: &Common, authority: &Authority, server: &Arc<Server
         resources: resources.collect(),
     };
     let facts = Arc::new(facts);
-    let identity = format!("{}_{}", node::default_name().unwrap_or_default(), common.random.uid());
+    // The embedded store has one server at a time (its lock sees to that), so a server that comes back takes its own
+    // lease up again at once instead of waiting for it to expire.
+    let identity = node::default_name().unwrap_or_default();
     let election = |name: &str| client::leader::Options {
         namespace: "kube-system".into(),
         name: name.to_owned(),
