@@ -325,7 +325,8 @@ mod tests {
             (
                 "224.0.0.7",
                 vec![
-                    "f: Invalid value: \"224.0.0.7\": may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
+                    "f: Invalid value: \"224.0.0.7\": may not be in the link-local multicast range (224.0.0.0/24, \
+                     ff02::/10)",
                 ],
             ),
         ];
@@ -351,7 +352,8 @@ mod tests {
             found[1..],
             [
                 "f.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
-                "f.matchExpressions[1].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                "f.matchExpressions[1].values: Forbidden: may not be specified when `operator` is 'Exists' or \
+                 'DoesNotExist'",
                 "f.matchExpressions[2].operator: Invalid value: \"Is\": not a valid selector operator",
             ]
         );

@@ -196,7 +196,10 @@ mod tests {
                  fully qualified",
             ]
         );
-        let owner = |name: &str| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": "u", "controller": true});
+        let owner = |name: &str| {
+            json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": "u",
+            "controller": true})
+        };
         let found = check(json!({"name": "a", "ownerReferences": [owner("x"), owner("y")]}), Scope::Cluster);
         assert!(
             found[0].ends_with(

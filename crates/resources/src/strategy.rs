@@ -218,7 +218,8 @@ pub trait AnyStrategy: Send + Sync {
     fn validate(&self, object: &dyn Object) -> FieldErrors;
     fn validate_update(&self, new: &dyn Object, old: &dyn Object) -> FieldErrors;
     fn validate_status_update(&self, new: &dyn Object, old: &dyn Object) -> FieldErrors;
-    /// As `prepare_status_update`, for any writable subresource (`status`, `ephemeralcontainers`, `resize`, `finalize`).
+    /// As `prepare_status_update`, for any writable subresource (`status`, `ephemeralcontainers`, `resize`,
+    /// `finalize`).
     fn prepare_subresource_update(&self, subresource: Subresource, new: &mut dyn Object, old: &dyn Object);
     /// As `validate_status_update`, for any writable subresource.
     fn validate_subresource_update(&self, subresource: Subresource, new: &dyn Object, old: &dyn Object) -> FieldErrors;

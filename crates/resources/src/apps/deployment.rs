@@ -207,7 +207,8 @@ mod tests {
     fn deployment(spec: Value) -> Deployment {
         let mut value = json!({"metadata": {"name": "d", "namespace": "n"}, "spec": {
             "selector": {"matchLabels": {"app": "x"}},
-            "template": {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}}}});
+            "template": {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "a",
+                "image": "a:1"}]}}}});
         for (key, field) in spec.as_object().unwrap() {
             value["spec"][key] = field.clone();
         }
@@ -249,7 +250,8 @@ mod tests {
             (json!({"selector": {}}), "spec.selector: Invalid value: {}: empty selector is invalid for deployment"),
             (
                 template(json!({"app": "y"}), "Always"),
-                "spec.template.metadata.labels: Invalid value: {\"app\":\"y\"}: `selector` does not match template `labels`",
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"y\"}: `selector` does not match template \
+                 `labels`",
             ),
             (
                 template(json!({"app": "x"}), "Never"),

@@ -117,9 +117,8 @@ mod tests {
         assert_eq!(text(json!({})), "<none>");
         let addresses = json!([{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]);
         assert_eq!(
-            text(
-                json!({"subsets": [{"addresses": addresses, "ports": [{"name": "a", "port": 1}, {"name": "b", "port": 2}]}]})
-            ),
+            text(json!({"subsets": [{"addresses": addresses, "ports": [{"name": "a", "port": 1}, {"name": "b",
+                    "port": 2}]}]})),
             "10.0.0.1:1,10.0.0.2:1,10.0.0.1:2 + 1 more..."
         );
         assert_eq!(text(json!({"subsets": [{"addresses": addresses}]})), "10.0.0.1,10.0.0.2");

@@ -164,7 +164,8 @@ mod tests {
         let new = secret(json!({"immutable": true, "type": "t", "data": {}}));
         assert_eq!(
             Secrets::validate_update(&new, &old).to_string(),
-            "[type: Invalid value: \"t\": field is immutable, data: Forbidden: field is immutable when `immutable` is set]"
+            "[type: Invalid value: \"t\": field is immutable, data: Forbidden: field is immutable when `immutable` \
+             is set]"
         );
     }
 }

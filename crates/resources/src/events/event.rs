@@ -19,7 +19,8 @@ pub const STORED_AS: StoredAs = StoredAs {
 };
 
 macro_rules! as_core {
-    ($($path:literal => $core:literal),* $(,)?) => { &[$( Selectable { path: $path, value: |event| core_value(event, $core) }, )*] };
+    ($($path:literal => $core:literal),* $(,)?) => { &[$( Selectable { path: $path, value: |event| core_value(event,
+        $core) }, )*] };
 }
 
 macro_rules! core_column {
@@ -98,7 +99,8 @@ impl crate::Strategy for Strategy {
             validate_series(&mut errors, new.series.as_ref());
         }
         macro_rules! immutable {
-            ($($field:ident: $name:literal),* $(,)?) => { $( checks::immutable(&mut errors, &Path::new($name), &new.$field, &old.$field); )* };
+            ($($field:ident: $name:literal),* $(,)?) => { $( checks::immutable(&mut errors, &Path::new($name),
+                &new.$field, &old.$field); )* };
         }
         immutable! {
             regarding: "involvedObject",

@@ -172,9 +172,8 @@ mod tests {
         assert_eq!(check(json!({"kind": "ServiceAccount", "name": "a"})), ["subjects[0].namespace: Required value"]);
         assert_eq!(
             check(json!({"kind": "Robot", "name": "r"})),
-            [
-                "subjects[0].kind: Unsupported value: \"Robot\": supported values: \"Group\", \"ServiceAccount\", \"User\""
-            ]
+            ["subjects[0].kind: Unsupported value: \"Robot\": supported values: \"Group\", \"ServiceAccount\", \
+                 \"User\""]
         );
         assert_eq!(
             check(json!({"kind": "Group", "name": "g", "apiGroup": "x"})),

@@ -48,7 +48,8 @@ impl crate::Strategy for Strategy {
         if name.starts_with(SYSTEM_PREFIX) {
             if let Some(problem) = system_problem(class) {
                 let why = format!(
-                    "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {problem}"
+                    "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: \
+                     {problem}"
                 );
                 errors.forbidden(&Path::new("metadata").child("name"), why);
             }

@@ -1,3 +1,5 @@
+//! Pods as the API server sees them: defaults, refusals, updates, deletes.
+
 use api::Typed;
 use api::core::v1::Pod;
 use api::meta::v1::DeleteOptions;
@@ -78,9 +80,8 @@ fn a_spec_is_refused_in_upstreams_words() {
             "spec.containers[0].ports[1].hostPort: Duplicate value: \"TCP//5\"",
         ),
         (
-            container(
-                json!({"env": [{"name": "E", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}),
-            ),
+            container(json!({"env": [{"name": "E", "value": "x",
+                    "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]})),
             "spec.containers[0].env[0].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty",
         ),
         (
@@ -125,11 +126,13 @@ fn a_spec_is_refused_in_upstreams_words() {
         ),
         (
             container(json!({"securityContext": {"runAsUser": -1}})),
-            "spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+            "spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, \
+             inclusive",
         ),
         (
             json!({"tolerations": [{"operator": "Equal"}]}),
-            "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which \
+            "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, \
+             which \
              means \"match all values and all keys\"",
         ),
         (
@@ -138,11 +141,13 @@ fn a_spec_is_refused_in_upstreams_words() {
         ),
         (
             json!({"restartPolicy": "Sometimes"}),
-            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \
+             \"OnFailure\"",
         ),
         (
             json!({"hostAliases": [{"ip": "x"}]}),
-            "spec.hostAliases[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            "spec.hostAliases[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or \
+             2001:db8::ffff)",
         ),
         (
             json!({"activeDeadlineSeconds": 0}),
@@ -158,11 +163,13 @@ fn a_spec_is_refused_in_upstreams_words() {
              both inclusive",
         ),
         (
-            json!({"topologySpreadConstraints": [{"maxSkew": 0, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}]}),
+            json!({"topologySpreadConstraints": [{"maxSkew": 0, "topologyKey": "z",
+                "whenUnsatisfiable": "DoNotSchedule"}]}),
             "spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero",
         ),
         (
-            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}}),
+            json!({"affinity": {"nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}}),
             "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Required \
              value: must have at least one node selector term",
         ),
@@ -195,13 +202,16 @@ fn valid_specs_pass() {
         json!({"initContainers": [{"name": "s", "image": "x", "restartPolicy": "Always",
             "startupProbe": {"httpGet": {"port": "web"}}}]}),
         json!({"volumes": [{"name": "v", "projected": {"sources": [{"configMap": {"name": "c"}}]}}],
-            "containers": [{"name": "a", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/x", "readOnly": true}]}]}),
+            "containers": [{"name": "a", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/x",
+                "readOnly": true}]}]}),
         json!({"hostNetwork": true, "containers": [{"name": "a", "image": "x", "ports": [{"containerPort": 80}]}]}),
-        json!({"tolerations": [{"operator": "Exists"}, {"key": "k", "value": "v", "effect": "NoExecute", "tolerationSeconds": 5}]}),
+        json!({"tolerations": [{"operator": "Exists"}, {"key": "k", "value": "v", "effect": "NoExecute",
+            "tolerationSeconds": 5}]}),
         json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule",
             "labelSelector": {"matchLabels": {"a": "b"}}, "matchLabelKeys": ["pod-template-hash"]}]}),
         json!({"containers": [{"name": "a", "image": "x", "env": [{"name": "L", "valueFrom": {"fieldRef":
-            {"fieldPath": "metadata.labels['app']"}}}, {"name": "C", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}]}]}),
+            {"fieldPath": "metadata.labels['app']"}}}, {"name": "C",
+                "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}]}]}),
     ];
     for patch in cases {
         assert_eq!(texts(Pods::validate(&pod(patch.clone()))), Vec::<String>::new(), "{patch}");
@@ -342,7 +352,8 @@ fn label_keys_become_expressions() {
 #[test]
 fn odd_specs_are_warned_of() {
     let pod = pod(json!({"nodeSelector": {"beta.kubernetes.io/os": "linux"},
-        "containers": [{"name": "a", "image": "x", "env": [{"name": "E", "value": "1"}, {"name": "E", "value": "2"}]}]}));
+        "containers": [{"name": "a", "image": "x", "env": [{"name": "E", "value": "1"}, {"name": "E",
+            "value": "2"}]}]}));
     assert_eq!(
         Pods::warnings(&pod),
         [

@@ -433,7 +433,8 @@ mod tests {
             ),
             (
                 json!({"limits": {"hugepages-2Mi": "3Mi", "cpu": "1"}}),
-                "r.limits[hugepages-2Mi]: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of hugepages-2Mi",
+                "r.limits[hugepages-2Mi]: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of \
+                 hugepages-2Mi",
             ),
             (json!({"limits": {"hugepages-2Mi": "4Mi"}}), "r: Forbidden: HugePages require cpu or memory"),
             (

@@ -1,3 +1,5 @@
+//! Services as the API server sees them, with what they are given.
+
 use api::Typed;
 use api::core::v1::Service;
 use serde_json::{Value, json};
@@ -39,7 +41,8 @@ fn defaults_are_upstreams() {
         spec(&service),
         json!({"clusterIP": "10.43.4.233", "clusterIPs": ["10.43.4.233"], "internalTrafficPolicy": "Cluster",
             "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
-            "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "sessionAffinity": "None", "type": "ClusterIP"})
+            "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "sessionAffinity": "None",
+                "type": "ClusterIP"})
     );
     assert_eq!(serde_json::to_value(&service.status).unwrap(), json!({"loadBalancer": {}}));
     let sticky = given(
@@ -208,7 +211,8 @@ fn specs_are_refused_in_upstreams_words() {
         ),
         (
             json!({"externalIPs": ["127.0.0.1"], "ports": [{"port": 1}]}),
-            "spec.externalIPs[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+            "spec.externalIPs[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, \
+             ::1/128)",
         ),
     ];
     for (value, expected) in cases {
