@@ -18,7 +18,9 @@ fn main() -> Result<(), AnyError> {
 
 async fn run() -> Result<(), AnyError> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, address, kubeconfig, rest @ ..] = arguments.as_slice() else { return Err("usage: ADDRESS FILE [DIR]".into()) };
+    let [_, address, kubeconfig, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: ADDRESS FILE [DIR]".into());
+    };
     let clock = Clock::system();
     let tasks = TaskGroup::new();
     let valid = Duration::from_secs(86_400);

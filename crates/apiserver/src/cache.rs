@@ -191,13 +191,7 @@ pub struct Caches {
 impl Caches {
     /// Caches for what is to come; [`Caches::feed`] fills them.
     pub fn new(store: store::Store, clock: Clock) -> Self {
-        Self {
-            store,
-            clock,
-            caches: RwLock::default(),
-            progress: watch::Sender::new(0),
-            pending: Mutex::default(),
-        }
+        Self { store, clock, caches: RwLock::default(), progress: watch::Sender::new(0), pending: Mutex::default() }
     }
 
     /// Adds a cache before [`Caches::feed`] begins; a segment is added once, later calls get the same one.

@@ -72,7 +72,9 @@ fn from_core(event: &core::v1::Event) -> events::v1::Event {
         reporting_instance: event.reporting_instance,
         series: event.series.map(|series| events::v1::EventSeries {
             count: series.count.unwrap_or_default(),
-            last_observed_time: series.last_observed_time.unwrap_or(api::meta::v1::MicroTime(api::Timestamp::UNIX_EPOCH)),
+            last_observed_time: series
+                .last_observed_time
+                .unwrap_or(api::meta::v1::MicroTime(api::Timestamp::UNIX_EPOCH)),
         }),
         type_: event.type_,
     }

@@ -9,7 +9,6 @@ mod catalog;
 mod convert;
 mod discovery;
 mod flow;
-mod impersonate;
 mod review;
 mod lookup;
 mod openapi;

@@ -7,6 +7,7 @@ mod delete;
 mod finish;
 mod metadata;
 mod namespace;
+mod owners;
 mod patch;
 mod pod;
 mod read;
@@ -38,6 +39,8 @@ pub(crate) struct Context<'a> {
     /// `""`: the resource itself.
     pub subresource: &'a str,
     pub warnings: Vec<String>,
+    /// The object says already who owns its fields: it comes from an apply.
+    pub recorded: bool,
 }
 
 /// Answers an authorized request.
@@ -69,8 +72,7 @@ pub async fn call(
         _ => {}
     }
     let cache = resource.cache(verb.as_str())?;
-    let mut context =
-        Context { server, caller, resource, cache, target, options, subresource, warnings: Vec::new() };
+    let mut context = Context { server, caller, resource, cache, target, options, subresource, warnings: Vec::new(), recorded: false };
     let answer = if subresource.is_empty() {
         context.main(*verb, body, &call).await
     } else {
@@ -101,16 +103,11 @@ impl Context<'_> {
         let found = self.resource.strategy.subresources().iter().find(|own| own.name() == self.subresource);
         let Some(subresource) = found else { return Err(Status::unknown_resource()) };
         match (subresource, verb, body) {
+            (Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize, Verb::Get, _) => {
+                read::get(self.server, self.resource, self.target, self.options).await
+            }
             (
-                Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize,
-                Verb::Get,
-                _,
-            ) => read::get(self.server, self.resource, self.target, self.options).await,
-            (
-                Subresource::Status
-                | Subresource::EphemeralContainers
-                | Subresource::Resize
-                | Subresource::Finalize,
+                Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize | Subresource::Finalize,
                 Verb::Update,
                 _,
             ) => self.update(body).await,
@@ -221,7 +218,7 @@ pub async fn admit_connect(
     let options = api::Options::default();
     let subresource = target.subresource.as_deref().unwrap_or_default();
     let mut context =
-        Context { server, caller, resource, cache, target, options: &options, subresource, warnings: Vec::new() };
+        Context { server, caller, resource, cache, target, options: &options, subresource, warnings: Vec::new(), recorded: false };
     context.admit(Phase::Mutate, Operation::Connect, None, None, None).await?;
     context.admit(Phase::Validate, Operation::Connect, None, None, None).await
 }

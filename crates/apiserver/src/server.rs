@@ -61,10 +61,7 @@ impl Default for Options {
             random: Random::system(),
             strategies: resources::ALL,
             authenticator: Arc::new(authn::X509),
-            authorizer: Arc::new(authz::Union(vec![
-                Arc::new(authz::AlwaysAllowHealth),
-                Arc::new(authz::Privileged),
-            ])),
+            authorizer: Arc::new(authz::Union(vec![Arc::new(authz::AlwaysAllowHealth), Arc::new(authz::Privileged)])),
             admission: admission::Chain::default(),
             transforms: Vec::new(),
             tokens: None,

@@ -94,7 +94,8 @@ impl Paging {
     /// 400 in upstream's words.
     pub fn parse(token: &str) -> Result<Self, Status> {
         let bad = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
-        let decoded = URL_SAFE_NO_PAD.decode(token).or_else(|_| URL_SAFE.decode(token)).map_err(|e| bad(&e.to_string()))?;
+        let decoded =
+            URL_SAFE_NO_PAD.decode(token).or_else(|_| URL_SAFE.decode(token)).map_err(|e| bad(&e.to_string()))?;
         let token: serde_json::Value = serde_json::from_slice(&decoded).map_err(|e| bad(&e.to_string()))?;
         if token["v"].as_str() != Some("meta.k8s.io/v1") {
             let version = token["v"].as_str().unwrap_or_default();

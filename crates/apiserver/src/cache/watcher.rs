@@ -82,6 +82,7 @@ pub struct Watcher {
     revision: u64,
     signal: watch::Receiver<u64>,
     bookmark_at: Option<Instant>,
+    bookmark_due: bool,
     deadline: Instant,
     ending: CancellationToken,
     typed: bool,
@@ -133,6 +134,7 @@ impl Watcher {
             revision: 0,
             signal,
             bookmark_at: options.bookmarks.then(|| next_bookmark(now, deadline)),
+            bookmark_due: false,
             deadline,
             ending,
             typed: options.typed,
@@ -170,11 +172,6 @@ impl Watcher {
         Ok(())
     }
 
-    /// The cache watched.
-    pub fn cache(&self) -> &Arc<Cache> {
-        &self.cache
-    }
-
     /// Waits for what comes next. Dropping the future loses nothing. After [`Step::End`] it is `End(None)` for ever.
     pub async fn next(&mut self) -> Step {
         loop {
@@ -202,6 +199,9 @@ impl Watcher {
                 }
                 Ok(None) => self.revision = self.revision.max(progress),
             }
+            if std::mem::take(&mut self.bookmark_due) {
+                return Step::Bookmark { revision: self.revision, initial_events_end: false };
+            }
             let bookmark_at = self.bookmark_at;
             tokio::select! {
                 biased;
@@ -213,7 +213,7 @@ impl Watcher {
                         self.ended = true;
                     } else if bookmark_at.is_some() {
                         self.bookmark_at = Some(next_bookmark(now, self.deadline));
-                        return Step::Bookmark { revision: self.revision.max(progress), initial_events_end: false };
+                        self.bookmark_due = true;
                     }
                 }
             }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::call::PatchKind;
 use api::{Body, Call, Status, Target, Verb};
 use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, USER_AGENT, VARY};
 use http::{Method, Request, Response, request};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -126,7 +127,7 @@ async fn caller(
             _ => Err(Status::unauthorized()),
         };
     };
-    crate::impersonate::impersonate(server, caller, &parts.headers)
+    crate::authn::impersonate(server, &caller, &parts.headers)
 }
 
 fn not_found_page() -> Response<Payload> {
@@ -147,7 +148,11 @@ async fn other_path(
     }
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         let known = matches!(path, "/" | "/api" | "/apis" | "/version" | "/metrics") || path.starts_with("/openapi");
-        return if known { Err(Status::method_not_allowed("", "", parts.method.as_str())) } else { Ok(not_found_page()) };
+        return if known {
+            Err(Status::method_not_allowed("", "", parts.method.as_str()))
+        } else {
+            Ok(not_found_page())
+        };
     }
     if let Some(document) = discovery::answer(server, path, parts.uri.query(), &parts.headers) {
         return document.map(|document| send_document(document, parts));
@@ -156,7 +161,9 @@ async fn other_path(
     match (path, &server.options.openid) {
         ("/version", _) => text("application/json", version(server)),
         ("/metrics", _) => text("text/plain; version=0.0.4; charset=utf-8", server.metrics.text()),
-        ("/.well-known/openid-configuration", Some((configuration, _))) => text("application/json", configuration.clone()),
+        ("/.well-known/openid-configuration", Some((configuration, _))) => {
+            text("application/json", configuration.clone())
+        }
         ("/openid/v1/jwks", Some((_, keys))) => text("application/jwk-set+json", keys.clone()),
         _ => Ok(not_found_page()),
     }
@@ -262,13 +269,10 @@ async fn start_watch(
     Ok(respond(200, form.syntax.media_type(), body))
 }
 
-async fn ordinary(
-    server: &Arc<Server>,
-    caller: &Arc<Caller>,
-    wanted: Wanted<'_>,
-) -> Result<Response<Payload>, Status> {
+async fn ordinary(server: &Arc<Server>, caller: &Arc<Caller>, wanted: Wanted<'_>) -> Result<Response<Payload>, Status> {
     let Wanted { target, verb, parts, body, query, .. } = wanted;
     let mut call = Call { verb, target, options: query.options(verb)?, body: Body::None };
+    name_manager(&mut call, &parts);
     // Asked before the body is read, so that nobody sends us bodies in vain; the pipeline asks again.
     server.resource(&call)?;
     server.authorize_call(caller, &call)?;
@@ -287,10 +291,12 @@ async fn ordinary(
     };
     call.body = match verb {
         Verb::Create | Verb::Update => {
-            let syntax = negotiate::content(&parts.headers)?;
+            let protobuf = negotiate::is_protobuf(&parts.headers);
+            let syntax = if protobuf { Syntax::Json } else { negotiate::content(&parts.headers)? };
             let text = read(&parts, body).await?;
             match syntax {
                 _ if text.is_empty() => Body::None,
+                Syntax::Json if protobuf => Body::Json(from_protobuf(&text)?),
                 Syntax::Json => Body::Json(text),
                 Syntax::Yaml => Body::Yaml(text),
             }
@@ -308,6 +314,21 @@ async fn ordinary(
     write::answer(server.call(caller, call).await?, writing)
 }
 
+/// Go clients with generated types send protobuf; from here on it is JSON.
+fn from_protobuf(text: &[u8]) -> Result<Bytes, Status> {
+    let value = api::protobuf::decode(text).map_err(|error| Status::bad_request(error.to_string()))?;
+    serde_json::to_vec(&value).map(Bytes::from).map_err(Status::internal)
+}
+
+/// Writes are recorded under the field manager's name, or the program's. An apply must say it itself.
+fn name_manager(call: &mut Call, parts: &request::Parts) {
+    let applies = call.verb == Verb::Patch && matches!(negotiate::patch(&parts.headers), Ok(PatchKind::Apply));
+    if call.options.field_manager.is_none() && !applies {
+        let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("unknown");
+        call.options.field_manager = Some(api::managed::manager_of(agent).to_owned());
+    }
+}
+
 async fn delete_body(
     call: &mut Call,
     parts: &request::Parts,
@@ -317,12 +338,12 @@ async fn delete_body(
     let text = read(parts, body).await?;
     let mut options = if text.is_empty() {
         query.delete_options()?
+    } else if negotiate::is_protobuf(&parts.headers) {
+        serde_json::from_slice(&from_protobuf(&text)?).map_err(|error| Status::bad_request(error.to_string()))?
     } else {
         let json = match negotiate::content(&parts.headers)? {
             Syntax::Json => text.to_vec(),
-            Syntax::Yaml => {
-                api::codec::yaml_to_json(&text).map_err(|error| Status::bad_request(error.to_string()))?
-            }
+            Syntax::Yaml => api::codec::yaml_to_json(&text).map_err(|error| Status::bad_request(error.to_string()))?,
         };
         serde_json::from_slice(&json).map_err(|error| Status::bad_request(error.to_string()))?
     };

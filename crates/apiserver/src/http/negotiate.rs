@@ -6,7 +6,10 @@ use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 
 /// What request bodies may be.
-pub const ACCEPTED: &[&str] = &["application/json", "application/yaml"];
+pub const ACCEPTED: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+/// What answers may be.
+const ANSWERED: &[&str] = &["application/json", "application/yaml"];
 
 /// The syntax of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +96,7 @@ pub fn accept(headers: &HeaderMap, offer: Offer) -> Result<Form, Status> {
     }
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     let found = clauses.iter().filter(|clause| clause.quality > 0.0).find_map(|clause| form(clause, offer));
-    found.ok_or_else(|| Status::not_acceptable(ACCEPTED))
+    found.ok_or_else(|| Status::not_acceptable(ANSWERED))
 }
 
 fn form(clause: &Clause<'_>, offer: Offer) -> Option<Form> {
@@ -117,6 +120,11 @@ fn media_type(headers: &HeaderMap) -> Result<&str, Status> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok("") };
     let text = value.to_str().map_err(|_| Status::unsupported_media_type(ACCEPTED))?;
     Ok(text.split(';').next().unwrap_or_default().trim())
+}
+
+/// Whether the body is in Kubernetes' protobuf encoding.
+pub fn is_protobuf(headers: &HeaderMap) -> bool {
+    media_type(headers).is_ok_and(|text| text == "application/vnd.kubernetes.protobuf")
 }
 
 /// The syntax of a request's body.
@@ -176,7 +184,11 @@ mod tests {
             ("*/*", Offer::Objects, Some((Syntax::Json, Shape::Whole))),
             ("application/yaml", Offer::Objects, Some((Syntax::Yaml, Shape::Whole))),
             ("application/yaml", Offer::Stream, None),
-            ("application/vnd.kubernetes.protobuf,application/json", Offer::Objects, Some((Syntax::Json, Shape::Whole))),
+            (
+                "application/vnd.kubernetes.protobuf,application/json",
+                Offer::Objects,
+                Some((Syntax::Json, Shape::Whole)),
+            ),
             ("application/vnd.kubernetes.protobuf", Offer::Objects, None),
             ("application/json;q=0.1, application/yaml", Offer::Objects, Some((Syntax::Yaml, Shape::Whole))),
             ("application/json;as=Elephant;v=v1;g=meta.k8s.io", Offer::Objects, None),

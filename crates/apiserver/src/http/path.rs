@@ -74,10 +74,7 @@ fn segments(path: &str) -> Option<(Vec<Cow<'_, str>>, String)> {
 /// Whether a next segment `proxy` is a subresource rather than a name.
 fn is_proxied(before: &[Cow<'_, str>]) -> bool {
     let names: Vec<&str> = before.iter().map(AsRef::as_ref).collect();
-    matches!(
-        names.as_slice(),
-        ["api", _, "namespaces", _, "pods" | "services", _] | ["api", _, "nodes", _]
-    )
+    matches!(names.as_slice(), ["api", _, "namespaces", _, "pods" | "services", _] | ["api", _, "nodes", _])
 }
 
 fn target(below: &[&str]) -> Option<Target> {
@@ -171,7 +168,10 @@ mod tests {
             ("/api/v1/nodes/n/proxy/logs/x", "/v1/nodes /n/proxy get /logs/x"),
             ("/apis/apps/v1/namespaces/a/deployments/b/scale", "apps/v1/deployments a/b/scale get"),
             ("/api/v1/watch/namespaces/a/pods", "/v1/pods a// watch"),
-            ("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "rbac.authorization.k8s.io/v1/clusterroles /system:node/ get"),
+            (
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+                "rbac.authorization.k8s.io/v1/clusterroles /system:node/ get",
+            ),
             ("//api/v1/pods", "malformed"),
             ("/api//v1/pods", "malformed"),
             ("/api/v1/namespaces/../secrets", "malformed"),

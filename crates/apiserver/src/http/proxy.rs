@@ -36,7 +36,11 @@ pub fn is_streamed(target: &Target, subresource: &str) -> bool {
 }
 
 /// Answers a request by passing it on.
-pub async fn answer(server: &Arc<Server>, caller: &Arc<Caller>, wanted: Wanted<'_>) -> Result<Response<Payload>, Status> {
+pub async fn answer(
+    server: &Arc<Server>,
+    caller: &Arc<Caller>,
+    wanted: Wanted<'_>,
+) -> Result<Response<Payload>, Status> {
     let Wanted { target, verb, rest, parts, body, query } = wanted;
     let subresource = target.subresource.clone().unwrap_or_default();
     let call = Call { verb, target, options: Options::default(), body: api::Body::None };

@@ -37,6 +37,9 @@ impl Context<'_> {
         }
         self.init_metadata(&mut *object);
         self.resource.strategy.default(&mut *object);
+        if !self.recorded {
+            self.record(None, &mut *object);
+        }
         self.admit(Phase::Mutate, Operation::Create, Some(&mut *object), None, None).await?;
         // Admission may have moved it or given it fields that have defaults.
         metadata::match_namespace(self.namespace(), &mut *object)?;
@@ -83,7 +86,6 @@ impl Context<'_> {
         metadata.deletion_grace_period_seconds = None;
         metadata.self_link = None;
         metadata.resource_version = None;
-        metadata.managed_fields = None;
     }
 
     async fn create_named(&mut self, mut object: Box<dyn Object>) -> Result<Payload, Status> {

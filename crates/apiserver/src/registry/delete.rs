@@ -72,7 +72,8 @@ impl Context<'_> {
                 break;
             }
             let deletes = batch.iter().map(|entry| self.delete_one_of(entry, &options));
-            let (results, warnings): (Vec<_>, Vec<_>) = futures_util::future::join_all(deletes).await.into_iter().unzip();
+            let (results, warnings): (Vec<_>, Vec<_>) =
+                futures_util::future::join_all(deletes).await.into_iter().unzip();
             self.warnings.extend(warnings.into_iter().flatten());
             results.into_iter().collect::<Result<Vec<()>, _>>()?;
         }
@@ -94,6 +95,7 @@ impl Context<'_> {
             options: self.options,
             subresource: "",
             warnings: Vec::new(),
+            recorded: false,
         };
         let result = one.delete(&Body::Delete(Box::new(options.clone()))).await;
         let result = match result {

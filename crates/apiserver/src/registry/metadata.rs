@@ -94,11 +94,8 @@ pub fn validate_update(new: &dyn Object, old: &dyn Object) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let at = Path::new("metadata");
     let (new, old) = (new.metadata(), old.metadata());
-    let texts = [
-        ("name", &new.name, &old.name),
-        ("namespace", &new.namespace, &old.namespace),
-        ("uid", &new.uid, &old.uid),
-    ];
+    let texts =
+        [("name", &new.name, &old.name), ("namespace", &new.namespace, &old.namespace), ("uid", &new.uid, &old.uid)];
     for (field, new, old) in texts {
         if new != old {
             errors.invalid(&at.child(field), new.clone().unwrap_or_default(), IMMUTABLE);
@@ -155,7 +152,6 @@ pub fn keep_system_fields(new: &mut dyn Object, old: &dyn Object) {
     }
     new.generation = old.generation;
     new.self_link = None;
-    new.managed_fields.clone_from(&old.managed_fields);
 }
 
 fn common(errors: &mut FieldErrors, at: &Path, metadata: &ObjectMeta) {

@@ -14,11 +14,19 @@ use crate::answer::Answer;
 const TRIES_MAX: usize = 5;
 
 /// The media types of patches, as upstream lists them.
-pub const PATCH_TYPES: &[&str] =
-    &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+pub const PATCH_TYPES: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
 
 impl Context<'_> {
     pub(super) async fn patch(&mut self, kind: PatchKind, text: &Bytes) -> Result<Answer, Status> {
+        self.check_patch_options(kind)?;
+        if kind == PatchKind::Apply {
+            return self.apply(text).await;
+        }
         let warned = self.warnings.len();
         for _ in 0..=TRIES_MAX {
             self.warnings.truncate(warned);

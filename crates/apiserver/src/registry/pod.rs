@@ -175,7 +175,9 @@ pub fn validate_ephemeral_containers(new: &dyn Object, old: &dyn Object) -> Fiel
     let path = Path::new("spec").child("ephemeralContainers");
     for (index, before) in old.iter().enumerate() {
         match new.iter().find(|after| after.name == before.name) {
-            None => errors.forbidden(&path, format!("existing ephemeral containers {:?} may not be removed\n", before.name)),
+            None => {
+                errors.forbidden(&path, format!("existing ephemeral containers {:?} may not be removed\n", before.name))
+            }
             Some(after) if after != before => {
                 let why = format!("existing ephemeral containers {:?} may not be changed\n", before.name);
                 errors.forbidden(&path.index(index), why);

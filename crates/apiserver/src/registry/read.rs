@@ -102,8 +102,7 @@ fn check_list_options(options: &Options) -> Result<(), Status> {
             errors.not_supported(&path, matching, &["Exact", "NotOlderThan", ""]);
         }
         if matching == "Exact" && asked == Some("0") {
-            errors
-                .forbidden(&path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            errors.forbidden(&path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
         }
     }
     if options.send_initial_events.is_some() {
@@ -125,8 +124,7 @@ pub fn check_watch_options(options: &Options) -> Result<(), Status> {
     }
     if let Some(matching) = matching {
         if options.send_initial_events.is_none() {
-            errors
-                .forbidden(&path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            errors.forbidden(&path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
         }
         if matching != "NotOlderThan" {
             errors.not_supported(&path, matching, &["NotOlderThan"]);

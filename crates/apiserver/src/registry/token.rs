@@ -57,8 +57,10 @@ impl Context<'_> {
         let now = self.server.now();
         let token = signer.sign(&grant, now).map_err(Status::internal)?;
         let ends = now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(now);
-        request.status =
-            Some(TokenRequestStatus { token: Some(token), expiration_timestamp: Some(Time(metadata::whole_second(ends))) });
+        request.status = Some(TokenRequestStatus {
+            token: Some(token),
+            expiration_timestamp: Some(Time(metadata::whole_second(ends))),
+        });
         request.metadata.name = account.metadata().name.clone();
         request.metadata.namespace = account.metadata().namespace.clone();
         request.metadata.creation_timestamp = Some(Time(metadata::whole_second(now)));

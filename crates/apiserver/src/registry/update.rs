@@ -107,6 +107,10 @@ impl Context<'_> {
         metadata::match_namespace(self.namespace(), &mut *new)?;
         new.metadata_mut().resource_version.clone_from(&old.metadata().resource_version);
         strategy.default(&mut *new);
+        if !self.recorded {
+            self.record(Some(&*old), &mut *new);
+        }
+        let managed_fields = new.metadata().managed_fields.clone();
         self.admit(Phase::Mutate, Operation::Update, Some(&mut *new), Some(&old), None).await?;
         strategy.default(&mut *new);
 
@@ -121,6 +125,7 @@ impl Context<'_> {
             "resize" => super::pod::prepare_resize(&mut *new, &*old),
             _ => strategy.prepare_status_update(&mut *new, &*old),
         }
+        new.metadata_mut().managed_fields = managed_fields;
         let mut errors = metadata::validate_update(&*new, &*old);
         errors.extend(match self.subresource {
             "" | "scale" => strategy.validate_update(&*new, &*old),

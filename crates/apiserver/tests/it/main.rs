@@ -1,5 +1,8 @@
 //! The server as its clients see it: over real TLS on loopback, and in process.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod auth_flow;
 mod deletes;
 mod lists;
 mod watches;

@@ -73,6 +73,7 @@ impl World {
         let admin = client(&ca, Some(("admin", &["system:masters"])), clock);
         let world = Self { server, tasks, ca, clock, address, admin };
         world.create("/api/v1/namespaces", r#"{"metadata":{"name":"default"}}"#).await;
+        world.create("/api/v1/namespaces/default/serviceaccounts", r#"{"metadata":{"name":"default"}}"#).await;
         world
     }
 

@@ -90,7 +90,11 @@ async fn unknown_fields_are_refused_warned_of_or_ignored() {
 
     let wrong = world.create(CONFIG_MAPS, r#"{"metadata":{"name":"c"},"data":{"x":1}}"#).await;
     assert_eq!(wrong.code, 400);
-    assert!(wrong.message().contains("json: cannot unmarshal number into Go struct field ConfigMap.data"), "{}", wrong.message());
+    assert!(
+        wrong.message().contains("json: cannot unmarshal number into Go struct field ConfigMap.data"),
+        "{}",
+        wrong.message()
+    );
 }
 
 #[tokio::test]
@@ -98,9 +102,18 @@ async fn names_are_checked_and_generated() {
     let world = World::start().await;
     let bad = world.create(CONFIG_MAPS, &config_map("A_b")).await;
     assert_eq!(bad.code, 422);
-    assert!(bad.message().starts_with("ConfigMap \"A_b\" is invalid: metadata.name: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain"), "{}", bad.message());
+    assert!(
+        bad.message().starts_with(
+            "ConfigMap \"A_b\" is invalid: metadata.name: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain"
+        ),
+        "{}",
+        bad.message()
+    );
     let none = world.create(CONFIG_MAPS, "{}").await;
-    assert_eq!(none.message(), "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required");
+    assert_eq!(
+        none.message(),
+        "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required"
+    );
     let made = world.create(CONFIG_MAPS, r#"{"metadata":{"generateName":"web-"}}"#).await;
     let made = made.json()["metadata"]["name"].as_str().unwrap().to_owned();
     assert!(made.starts_with("web-") && made.len() == 9, "{made}");
@@ -166,9 +179,10 @@ async fn yaml_is_read_and_written() {
     let read = world.send(Method::GET, &format!("{CONFIG_MAPS}/a"), &[("accept", "application/yaml")], "").await;
     assert_eq!(read.headers["content-type"], "application/yaml");
     assert!(read.text().contains("kind: ConfigMap\n"), "{}", read.text());
-    let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
-    let refused = world.send(Method::POST, CONFIG_MAPS, &protobuf, "k8s\0").await;
+    let cbor = [("content-type", "application/cbor")];
+    let refused = world.send(Method::POST, CONFIG_MAPS, &cbor, "{}").await;
     assert_eq!(refused.code, 415);
+    assert!(refused.message().contains("accepted media types include: application/json, application/yaml"));
     let unacceptable = world.send(Method::GET, CONFIG_MAPS, &[("accept", "text/html")], "").await;
     assert_eq!((unacceptable.code, unacceptable.json()["reason"].as_str().unwrap()), (406, "NotAcceptable"));
 }
@@ -179,4 +193,37 @@ async fn bodies_have_a_limit() {
     let body = format!(r#"{{"metadata":{{"name":"a"}},"data":{{"x":"{}"}}}}"#, "x".repeat(3 * 1024 * 1024));
     let refused = world.create(CONFIG_MAPS, &body).await;
     assert_eq!((refused.code, refused.message().as_str()), (413, "Request entity too large: limit is 3145728"));
+}
+
+#[tokio::test]
+async fn fields_have_owners_and_apply_minds_them() {
+    let world = World::start().await;
+    let apply = |manager: &str, body: &str, force: bool| {
+        let path = format!("{CONFIG_MAPS}/a?fieldManager={manager}&force={force}");
+        let body = body.to_owned();
+        let world = &world;
+        async move { world.patch(&path, "application/apply-patch+yaml", &body).await }
+    };
+    let body = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {p: '1', q: '1'}\n";
+    let created = apply("one", body, false).await;
+    assert_eq!(created.code, 201, "{}", created.text());
+    let entries = created.json()["metadata"]["managedFields"].clone();
+    assert_eq!((&entries[0]["manager"], &entries[0]["operation"]), (&json!("one"), &json!("Apply")));
+    assert_eq!(entries[0]["fieldsV1"], json!({"f:data": {"f:p": {}, "f:q": {}}}));
+    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {p: '2'}\n";
+    let refused = apply("two", other, false).await;
+    assert_eq!((refused.code, refused.message().as_str()), (409, "Apply failed with 1 conflict: conflict with \"one\": .data.p"));
+    assert_eq!(apply("two", other, true).await.json()["data"], json!({"p": "2", "q": "1"}));
+    let fewer = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    assert_eq!(apply("one", fewer, false).await.json()["data"], json!({"p": "2"}));
+    let same = world.get(&format!("{CONFIG_MAPS}/a")).await.json();
+    assert_eq!(apply("one", fewer, false).await.json(), same, "an apply that changes nothing is not written");
+    let nameless = world.patch(&format!("{CONFIG_MAPS}/a"), "application/apply-patch+yaml", fewer).await;
+    assert_eq!(
+        nameless.message(),
+        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"
+    );
+    let patched = world.patch(&format!("{CONFIG_MAPS}/a"), "application/merge-patch+json", r#"{"data":{"z":"1"}}"#).await;
+    let entries = patched.json()["metadata"]["managedFields"].as_array().unwrap().clone();
+    assert!(entries.iter().any(|entry| entry["manager"] == "unknown" && entry["operation"] == "Update"));
 }

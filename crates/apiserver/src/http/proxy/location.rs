@@ -161,9 +161,9 @@ fn log_query(query: &Query<'_>, out: &mut Out<'_>) -> Result<(), Status> {
         ("limitBytes", 1, "must be greater than 0"),
     ] {
         let Some(text) = query.get(key).filter(|text| !text.is_empty()) else { continue };
-        let number: i64 = text.parse().map_err(|_| {
-            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-        })?;
+        let number: i64 = text
+            .parse()
+            .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?;
         if number < min {
             errors.invalid(&Path::new(key), number, why);
         }
@@ -275,16 +275,17 @@ async fn service(
         "" => ports.first(),
         _ => ports.iter().find(|own| own.name.as_deref() == Some(port) || own.port.to_string() == port),
     };
-    let wanted = wanted.ok_or_else(|| {
-        Status::unavailable(format!("no service port {port:?} found for service {name:?}"))
-    })?;
+    let wanted =
+        wanted.ok_or_else(|| Status::unavailable(format!("no service port {port:?} found for service {name:?}")))?;
     let none = || Status::unavailable(format!("no endpoints available for service {name:?}"));
     let endpoints = lookup.get_live::<Endpoints>(namespace, name).await?;
     let endpoints = endpoints.ok_or_else(|| Status::not_found("", "endpoints", name))?;
     for subset in endpoints.subsets.iter().flatten() {
-        let own = subset.ports.iter().flatten().find(|own| {
-            own.name.as_deref().unwrap_or_default() == wanted.name.as_deref().unwrap_or_default()
-        });
+        let own = subset
+            .ports
+            .iter()
+            .flatten()
+            .find(|own| own.name.as_deref().unwrap_or_default() == wanted.name.as_deref().unwrap_or_default());
         let addresses = subset.addresses.as_deref().unwrap_or_default();
         let (Some(own), false) = (own, addresses.is_empty()) else { continue };
         let chosen = server.options().random.below(addresses.len() as u64);
