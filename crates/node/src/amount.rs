@@ -7,11 +7,6 @@ pub fn nano(quantity: &Quantity) -> i128 {
     i128::from(api::quantity::amount(quantity).milli_value()) * 1_000_000
 }
 
-/// The quantity in thousandths, rounded up.
-pub fn milli(quantity: &Quantity) -> i64 {
-    milli_of_nano(nano(quantity))
-}
-
 /// The quantity in whole units, rounded up.
 pub fn units(quantity: &Quantity) -> i64 {
     units_of_nano(nano(quantity))
@@ -39,7 +34,6 @@ mod tests {
     #[test]
     fn rounds_up() {
         assert_eq!(nano(&Quantity("100m".into())), 100_000_000);
-        assert_eq!(milli(&Quantity("250m".into())), 250);
         assert_eq!(units(&Quantity("1500m".into())), 2);
         assert_eq!(units(&Quantity("1.5Gi".into())), 1_610_612_736);
     }

@@ -26,6 +26,8 @@ enum Hierarchy {
 #[derive(Debug, Clone)]
 pub struct Cgroups {
     hierarchy: Hierarchy,
+    /// Every mounted hierarchy, also those without controllers: runtimes put processes into all of them.
+    roots: Vec<PathBuf>,
     instance: String,
 }
 
@@ -37,12 +39,16 @@ impl Cgroups {
     pub fn find(mounts: &str, instance: &str) -> Option<Self> {
         let mut legacy = Vec::new();
         let mut unified = None;
+        let mut roots = Vec::new();
         for line in mounts.lines() {
             let mut words = line.split_whitespace();
             let (_, Some(point), Some(kind), Some(options)) = (words.next(), words.next(), words.next(), words.next())
             else {
                 continue;
             };
+            if matches!(kind, "cgroup" | "cgroup2") {
+                roots.push(PathBuf::from(point));
+            }
             match kind {
                 "cgroup2" if unified.is_none() => unified = Some(PathBuf::from(point)),
                 "cgroup" => {
@@ -61,7 +67,7 @@ impl Cgroups {
             (false, Some(point)) => Hierarchy::Unified(point),
             (false, None) => return None,
         };
-        Some(Self { hierarchy, instance: instance.to_owned() })
+        Some(Self { hierarchy, roots, instance: instance.to_owned() })
     }
 
     /// The cgroup of a quality-of-service class, from the root.
@@ -121,7 +127,7 @@ impl Cgroups {
     pub fn remove_pod(&self, uid: &str) {
         for class in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
             let path = format!("{}/pod{uid}", self.class_path(class));
-            for root in self.roots() {
+            for root in &self.roots {
                 remove_tree(&join(root, &path));
             }
         }
@@ -131,7 +137,7 @@ impl Cgroups {
     pub fn pods(&self) -> BTreeSet<String> {
         let mut uids = BTreeSet::new();
         for class in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
-            for root in self.roots() {
+            for root in &self.roots {
                 let Ok(entries) = std::fs::read_dir(join(root, &self.class_path(class))) else { continue };
                 for entry in entries.flatten() {
                     let name = entry.file_name();
@@ -140,13 +146,6 @@ impl Cgroups {
             }
         }
         uids
-    }
-
-    fn roots(&self) -> Vec<&Path> {
-        match &self.hierarchy {
-            Hierarchy::Unified(root) => vec![root],
-            Hierarchy::Legacy(all) => all.iter().map(|(_, root)| root.as_path()).collect(),
-        }
     }
 
     fn make(&self, path: &str) {
@@ -242,7 +241,7 @@ mod tests {
     fn hybrid_is_legacy_and_paths_follow_quality() {
         let cgroups = Cgroups::find(HYBRID, "pintle").unwrap();
         let Hierarchy::Legacy(all) = &cgroups.hierarchy else { panic!("{cgroups:?}") };
-        assert_eq!(all.len(), 2);
+        assert_eq!((all.len(), cgroups.roots.len()), (2, 4));
         let p = Pod::decode(br#"{"metadata":{"uid":"u"},"spec":{"containers":[{"name":"a"}]}}"#).unwrap();
         assert_eq!(cgroups.pod_path(&p), "/pintle/besteffort/podu");
         let v2 = Cgroups::find("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n", "x").unwrap();

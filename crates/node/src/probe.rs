@@ -175,13 +175,8 @@ impl Task {
 
     async fn once(&self, probe: &Probe) -> bool {
         let timeout = Duration::from_secs(seconds(probe.timeout_seconds, 1));
-        let subject = Subject {
-            agent: &self.agent,
-            pod: &self.pod,
-            container: &self.container,
-            container_id: &self.id,
-            ips: &self.ips,
-        };
+        let subject =
+            Subject { agent: &self.agent, container: &self.container, container_id: &self.id, ips: &self.ips };
         let kind = self.kind.as_str();
         let event = |reason, message: String| {
             self.agent.events.container(&self.pod, &self.container.name, Severity::Warning, reason, message);

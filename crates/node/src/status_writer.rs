@@ -119,6 +119,21 @@ const OWNED: [&str; 10] = [
     "startTime",
 ];
 
+/// A condition as it has to be sent, if it differs: what it had before and has no more is said to be gone.
+fn changed_condition(before: &[Value], condition: &Value) -> Option<Value> {
+    let Some(old) = before.iter().find(|old| old.get("type") == condition.get("type")) else {
+        return Some(condition.clone());
+    };
+    if old == condition {
+        return None;
+    }
+    let mut sent = condition.as_object()?.clone();
+    for key in old.as_object()?.keys() {
+        sent.entry(key.clone()).or_insert(Value::Null);
+    }
+    Some(Value::Object(sent))
+}
+
 /// A strategic merge patch that makes `pod`'s status `wanted`; `None` when it is so already. It names the pod's uid:
 /// a later pod of the same name is not meant.
 fn patch_of(pod: &Pod, wanted: &PodStatus) -> Option<Value> {
@@ -135,13 +150,9 @@ fn patch_of(pod: &Pod, wanted: &PodStatus) -> Option<Value> {
         match key.as_str() {
             "conditions" => {
                 let before = old.get(key).and_then(Value::as_array);
-                let changed: Vec<Value> = value
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter(|condition| before.is_none_or(|list| !list.contains(condition)))
-                    .cloned()
-                    .collect();
+                let before = before.map(Vec::as_slice).unwrap_or_default();
+                let all = value.as_array().into_iter().flatten();
+                let changed: Vec<Value> = all.filter_map(|condition| changed_condition(before, condition)).collect();
                 if !changed.is_empty() {
                     changes.insert(key.clone(), Value::Array(changed));
                 }
@@ -174,7 +185,7 @@ mod tests {
     fn only_differences_are_sent() {
         let pod = Pod::decode(
             br#"{"metadata":{"uid":"u"},"status":{"phase":"Pending","reason":"Old","podIPs":[{"ip":"10.0.0.1"}],
-                "conditions":[{"type":"Ready","status":"False"},{"type":"x.io/own","status":"True"}]}}"#,
+                "conditions":[{"type":"Ready","status":"False","reason":"R"},{"type":"x.io/own","status":"True"}]}}"#,
         )
         .unwrap();
         let same = pod.status.clone().unwrap();
@@ -183,13 +194,14 @@ mod tests {
         wanted.reason = None;
         wanted.phase = Some("Running".into());
         wanted.conditions.as_mut().unwrap()[0].status = "True".into();
+        wanted.conditions.as_mut().unwrap()[0].reason = None;
         wanted.pod_ips.as_mut().unwrap()[0].ip = "10.0.0.2".into();
         let patch = patch_of(&pod, &wanted).unwrap();
         assert_eq!(
             patch,
             json!({"metadata":{"uid":"u"},"status":{"phase":"Running","reason":null,
                 "podIPs":[{"$patch":"replace"},{"ip":"10.0.0.2"}],
-                "conditions":[{"type":"Ready","status":"True"}]}})
+                "conditions":[{"type":"Ready","status":"True","reason":null}]}})
         );
     }
 }

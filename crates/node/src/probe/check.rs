@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::IntOrString;
-use api::core::v1::{Container, HTTPGetAction, Pod, Probe};
+use api::core::v1::{Container, HTTPGetAction, Probe};
 use tokio::net::TcpStream;
 
 use super::grpc;
@@ -24,7 +24,6 @@ pub enum Outcome {
 /// Who is asked.
 pub struct Subject<'a> {
     pub agent: &'a Agent,
-    pub pod: &'a Pod,
     pub container: &'a Container,
     pub container_id: &'a str,
     pub ips: &'a [String],

@@ -24,7 +24,7 @@ impl Job {
         let hook = container.as_ref().and_then(|c| c.lifecycle.as_ref()).and_then(|l| l.pre_stop.as_ref());
         if let (Some(container), Some(handler)) = (&container, hook) {
             let subject =
-                Subject { agent: &self.agent, pod: &self.pod, container, container_id: id, ips: self.state.ips() };
+                Subject { agent: &self.agent, container, container_id: id, ips: self.state.ips() };
             let limit = Duration::from_secs(u64::try_from(grace_seconds).unwrap_or(0));
             match tokio::time::timeout(limit, hook::run(&subject, handler)).await {
                 Ok(Ok(())) => {}

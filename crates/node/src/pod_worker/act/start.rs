@@ -77,13 +77,7 @@ impl Job {
         if let Some(handler) = hook {
             // The hook may take as long as it likes: others go on meanwhile.
             permit.take();
-            let subject = Subject {
-                agent: &self.agent,
-                pod: &self.pod,
-                container: &container,
-                container_id: &id,
-                ips: &sandbox.ips,
-            };
+            let subject = Subject { agent: &self.agent, container: &container, container_id: &id, ips: &sandbox.ips };
             if let Err(error) = hook::run(&subject, handler).await {
                 tracing::debug!(pod = %pod::full_name(&self.pod), container = start.name, error, "postStart hook failed");
                 event(Severity::Warning, "FailedPostStartHook", "PostStartHook failed".into());
