@@ -35,6 +35,11 @@ impl Layout {
         self.0.join("node")
     }
 
+    /// Containers' logs.
+    pub fn pod_logs(&self) -> PathBuf {
+        self.0.join("log/pods")
+    }
+
     /// The runtime's CNI configuration.
     pub fn cni_conf(&self) -> PathBuf {
         self.0.join("cni/net.d")

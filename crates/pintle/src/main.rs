@@ -5,7 +5,7 @@ mod commands;
 mod config;
 mod in_process;
 mod layout;
-mod node;
+mod node_wiring;
 mod server;
 
 use std::process::ExitCode;

@@ -17,7 +17,7 @@ use store::Store;
 
 use crate::cli::ServerArgs;
 use crate::layout::Layout;
-use crate::{in_process, node};
+use crate::{in_process, node_wiring};
 
 /// How long the parts of a server have to end.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
@@ -88,7 +88,7 @@ async fn serve(arguments: ServerArgs) -> Result<ExitCode> {
     tracing::info!(took = ?started.elapsed(), address = %common.arguments.bind, "the API is ready");
     start_controllers(&common, &authority, &server);
     if !common.arguments.no_agent {
-        node::start(&common, &authority, &server).await?;
+        node_wiring::start(&common, &authority, &server).await?;
     }
     keep_certificates(&common, &authority);
     wait_for_end().await?;
@@ -141,7 +141,7 @@ fn open_authority(common: &Common) -> Result<Arc<Authority>> {
     let options = pki::authority::Options::new(
         &arguments.node.cluster_domain,
         &[common.service_ip],
-        &node::default_name()?,
+        &node_wiring::default_name()?,
         &[common.advertise_address],
         &arguments.tls_san,
     );
@@ -272,7 +272,7 @@ fn start_controllers(common: &Common, authority: &Authority, server: &Arc<Server
     let facts = Arc::new(facts);
     // The embedded store has one server at a time (its lock sees to that), so a server that comes back takes its own
     // lease up again at once instead of waiting for it to expire.
-    let identity = node::default_name().unwrap_or_default();
+    let identity = node_wiring::default_name().unwrap_or_default();
     let election = |name: &str| client::leader::Options {
         namespace: "kube-system".into(),
         name: name.to_owned(),

@@ -7,11 +7,11 @@ use anyhow::Result;
 
 use super::block_on;
 use crate::cli::DownArgs;
-use crate::node;
+use crate::node_wiring;
 
 pub fn run(arguments: &DownArgs) -> Result<ExitCode> {
     block_on(async {
-        node::down(&arguments.place).await?;
+        node_wiring::down(&arguments.place).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

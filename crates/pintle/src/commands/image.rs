@@ -8,7 +8,7 @@ use cri::Runtime;
 
 use super::block_on;
 use crate::cli::{ImageAction, Place};
-use crate::node;
+use crate::node_wiring;
 
 pub fn run(action: ImageAction) -> Result<ExitCode> {
     match action {
@@ -32,7 +32,7 @@ pub fn run(action: ImageAction) -> Result<ExitCode> {
 async fn connect(place: &Place, runtime: Option<&str>) -> Result<Runtime> {
     let endpoint = match runtime {
         Some(endpoint) => endpoint.to_owned(),
-        None => node::private_endpoint(place)?,
+        None => node_wiring::private_endpoint(place)?,
     };
     Runtime::connect(&endpoint).await.with_context(|| format!("the container runtime at {endpoint}"))
 }
