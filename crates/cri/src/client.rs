@@ -30,15 +30,13 @@ const CRIO_SOCKET: &str = "/var/run/crio/crio.sock";
 
 /// A connection to a runtime. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     channel: Channel,
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
-    about: Arc<About>,
-}
-
-#[derive(Debug)]
-struct About {
     socket: PathBuf,
     runtime_name: String,
 }
@@ -104,11 +102,13 @@ impl Client {
     pub async fn connect(endpoint: &str) -> Result<Self> {
         let socket = socket_path(endpoint)?;
         let channel = channel(&socket);
-        let mut runtime = RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let version = match runtime.version(v1::VersionRequest { version: "v1".into() }).await {
-            Ok(version) => version.into_inner(),
-            Err(status) => {
-                return Err(match Error::from(status) {
+        let runtime = RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut service = runtime.clone();
+        let request = v1::VersionRequest { version: "v1".into() };
+        let version = match within(DEADLINE, request, |request| async move { service.version(request).await }).await {
+            Ok(version) => version,
+            Err(error) => {
+                return Err(match error {
                     Error::Unimplemented => {
                         Error::Unsupported(format!("the runtime at {} does not speak CRI v1", socket.display()))
                     }
@@ -120,30 +120,31 @@ impl Client {
             }
         };
         tracing::debug!(name = version.runtime_name, version = version.runtime_version, "connected to the runtime");
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             images: ImageServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
             runtime,
             channel,
-            about: Arc::new(About { socket, runtime_name: version.runtime_name }),
-        })
+            socket,
+            runtime_name: version.runtime_name,
+        })))
     }
 
     /// The socket the runtime listens on.
     pub fn socket(&self) -> &Path {
-        &self.about.socket
+        &self.0.socket
     }
 
     /// The runtime's name: `containerd`, `cri-o`.
     pub fn runtime_name(&self) -> &str {
-        &self.about.runtime_name
+        &self.0.runtime_name
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+        self.0.channel.clone()
     }
 
     pub(crate) fn runtime_service(&self) -> RuntimeServiceClient<Channel> {
-        self.runtime.clone()
+        self.0.runtime.clone()
     }
 
     /// See [`crate::Runtime::events`].
@@ -153,7 +154,7 @@ impl Client {
 
     /// See [`crate::Runtime::import_image`].
     pub async fn import_image(&self, archive: Bytes, base_name: &str) -> Result<Vec<String>> {
-        if self.about.runtime_name != "containerd" {
+        if self.0.runtime_name != "containerd" {
             return Err(Error::Unimplemented);
         }
         import::import(self, archive, base_name).await
@@ -168,7 +169,7 @@ macro_rules! calls {
             $(
                 /// See [`crate::Runtime`].
                 pub async fn $name(&self, $($argument: $type),*) -> Result<$answer> {
-                    let mut service = self.$service.clone();
+                    let mut service = self.0.$service.clone();
                     let limit = $limit;
                     let $got = within(limit, $request, |request| async move { service.$call(request).await }).await?;
                     Ok($give)
@@ -290,7 +291,7 @@ impl Client {
     /// See [`crate::Runtime::exec_sync`].
     pub async fn exec_sync(&self, id: &str, cmd: Vec<String>, timeout_seconds: i64) -> Result<v1::ExecSyncResponse> {
         let message = v1::ExecSyncRequest { container_id: id.into(), cmd, timeout: timeout_seconds };
-        let mut service = self.runtime.clone().max_decoding_message_size(2 * MESSAGE_BYTES_MAX + 1024);
+        let mut service = self.0.runtime.clone().max_decoding_message_size(2 * MESSAGE_BYTES_MAX + 1024);
         if timeout_seconds <= 0 {
             return Ok(service.exec_sync(message).await?.into_inner());
         }
@@ -306,7 +307,7 @@ impl Client {
         sandbox_config: Option<v1::PodSandboxConfig>,
     ) -> Result<String> {
         let message = v1::PullImageRequest { image: Some(image), auth, sandbox_config };
-        Ok(self.images.clone().pull_image(message).await?.into_inner().image_ref)
+        Ok(self.0.images.clone().pull_image(message).await?.into_inner().image_ref)
     }
 }
 

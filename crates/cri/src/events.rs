@@ -13,6 +13,8 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use prost::Message;
 use tonic::transport::Channel;
 
+use crate::containerd::events::events_client::EventsClient;
+use crate::containerd::events::{Envelope, PublishRequest, SubscribeRequest};
 use crate::containerd::{self, event_types};
 use crate::v1::runtime_service_client::RuntimeServiceClient;
 use crate::{Client, Error, Result, v1};
@@ -20,7 +22,7 @@ use crate::{Client, Error, Result, v1};
 /// Something happened to a sandbox or a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeEvent {
-    /// The container's id, or the sandbox's.
+    /// The container's id, or the sandbox's; empty for [`EventKind::Listening`].
     pub id: String,
     /// What happened.
     pub kind: EventKind,
@@ -29,6 +31,8 @@ pub struct RuntimeEvent {
 /// What can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
+    /// The first of every stream: from here on nothing is missed. Whoever lists now knows all.
+    Listening,
     /// Its first process runs.
     Started,
     /// Its first process ended; asked now, the runtime says so too.
@@ -39,11 +43,19 @@ pub enum EventKind {
     Oom,
 }
 
-/// Events in the order in which the runtime told them, except that a stop may come after what followed it.
+/// Events in the order in which the runtime told them, except that a stop may come after what followed it. The first
+/// is [`EventKind::Listening`].
 ///
 /// The stream ends with its first error: after [`Error::Unimplemented`] the runtime has no events and must be listed
 /// from time to time; after any other, list once and ask for a new stream.
 pub struct EventStream(BoxStream<'static, Result<RuntimeEvent>>);
+
+impl RuntimeEvent {
+    /// The first of a stream.
+    pub(crate) fn listening() -> Self {
+        Self { id: String::new(), kind: EventKind::Listening }
+    }
+}
 
 impl EventStream {
     /// A stream of what `events` yields.
@@ -115,9 +127,9 @@ fn end_of_stream() -> Error {
     Error::Unavailable("the runtime ended its stream of events".into())
 }
 
-/// CRI's own events.
+/// CRI's own events. When the runtime begins to listen cannot be told, only that it was asked to.
 fn of_cri(mut service: RuntimeServiceClient<Channel>) -> impl Stream<Item = Result<RuntimeEvent>> + Send + 'static {
-    async move { service.get_container_events(v1::GetEventsRequest {}).await }
+    let events = async move { service.get_container_events(v1::GetEventsRequest {}).await }
         .map(|answer| match answer {
             Ok(answer) => answer
                 .into_inner()
@@ -126,7 +138,8 @@ fn of_cri(mut service: RuntimeServiceClient<Channel>) -> impl Stream<Item = Resu
                 .boxed(),
             Err(status) => stream::once(async move { Err(status.into()) }).boxed(),
         })
-        .flatten_stream()
+        .flatten_stream();
+    stream::once(async { Ok(RuntimeEvent::listening()) }).chain(events)
 }
 
 fn from_cri(event: v1::ContainerEventResponse) -> Option<RuntimeEvent> {
@@ -142,28 +155,49 @@ fn from_cri(event: v1::ContainerEventResponse) -> Option<RuntimeEvent> {
 /// The topics that say something about a container's life; those of other namespaces are not for us.
 const TOPICS: [&str; 4] = ["/tasks/start", "/tasks/exit", "/tasks/oom", "/containers/delete"];
 
+/// An event of ours that says nothing; see [`subscribe`].
+const TOPIC_OF_OURS: &str = "/pintle/listening";
+
 /// containerd's events.
 fn of_containerd(channel: Channel) -> impl Stream<Item = Result<RuntimeEvent>> + Send + 'static {
-    async move {
-        let namespace = containerd::NAMESPACE;
-        let filters = TOPICS.iter().map(|topic| format!("namespace=={namespace},topic==\"{topic}\"")).collect();
-        containerd::events::events_client::EventsClient::new(channel)
-            .subscribe(containerd::request(containerd::events::SubscribeRequest { filters }))
-            .await
+    subscribe(EventsClient::new(channel))
+        .map(|answer| match answer {
+            Ok(envelopes) => stream::once(async { Ok(RuntimeEvent::listening()) })
+                .chain(envelopes.filter_map(|envelope| async move {
+                    envelope.map_err(Error::from).map(from_containerd).transpose()
+                }))
+                .chain(stream::once(async { Err(end_of_stream()) }))
+                .boxed(),
+            Err(error) => stream::once(async move { Err(error) }).boxed(),
+        })
+        .flatten_stream()
+}
+
+/// Subscribes, and returns when containerd listens for us. It answers with the first event only, so one is published
+/// until the answer is there; whatever comes first proves that no later one is missed.
+async fn subscribe(mut service: EventsClient<Channel>) -> Result<tonic::Streaming<Envelope>> {
+    let namespace = containerd::NAMESPACE;
+    let topics = TOPICS.iter().chain([&TOPIC_OF_OURS]);
+    let filters = topics.map(|topic| format!("namespace=={namespace},topic==\"{topic}\"")).collect();
+    let mut publisher = service.clone();
+    let answer = service.subscribe(containerd::request(SubscribeRequest { filters }));
+    let mut answer = std::pin::pin!(answer);
+    let mut pause = Duration::from_millis(1);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => return Ok(answer?.into_inner()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        let nothing = prost_types::Any { type_url: "containerd.events.TaskOOM".into(), value: Vec::new() };
+        let event = PublishRequest { topic: TOPIC_OF_OURS.into(), event: Some(nothing) };
+        publisher.publish(containerd::request(event)).await?;
+        pause = (2 * pause).min(Duration::from_secs(1));
     }
-    .map(|answer| match answer {
-        Ok(answer) => answer
-            .into_inner()
-            .filter_map(|envelope| async move { envelope.map_err(Error::from).map(from_containerd).transpose() })
-            .chain(stream::once(async { Err(end_of_stream()) }))
-            .boxed(),
-        Err(status) => stream::once(async move { Err(status.into()) }).boxed(),
-    })
-    .flatten_stream()
 }
 
 /// What an envelope says of a container; `None` for commands run in one, and for what cannot be read.
-fn from_containerd(envelope: containerd::events::Envelope) -> Option<RuntimeEvent> {
+fn from_containerd(envelope: Envelope) -> Option<RuntimeEvent> {
     let value = envelope.event?.value;
     let event = |id, kind| Some(RuntimeEvent { id, kind });
     match envelope.topic.as_str() {
@@ -204,9 +238,9 @@ async fn runs(client: &Client, id: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn exit(container_id: &str, id: &str) -> containerd::events::Envelope {
+    fn exit(container_id: &str, id: &str) -> Envelope {
         let exit = event_types::TaskExit { container_id: container_id.into(), id: id.into(), ..Default::default() };
-        containerd::events::Envelope {
+        Envelope {
             topic: "/tasks/exit".into(),
             namespace: "k8s.io".into(),
             event: Some(prost_types::Any {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use base::{Clock, Random, TaskGroup};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use tokio::sync::{Notify, broadcast};
 
 pub use program::Program;
@@ -164,7 +164,7 @@ impl Fake {
             }
             Some((self.0.events.subscribe(), Box::pin(state.outage.clone().notified_owned())))
         };
-        EventStream::new(stream::unfold(listening, |listening| async move {
+        let events = stream::unfold(listening, |listening| async move {
             let (mut receiver, mut outage) = listening?;
             tokio::select! {
                 // What was sent before an outage still arrives.
@@ -175,7 +175,8 @@ impl Fake {
                 },
                 () = &mut outage => Some((Err(down()), None)),
             }
-        }))
+        });
+        EventStream::new(stream::once(async { Ok(RuntimeEvent::listening()) }).chain(events))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

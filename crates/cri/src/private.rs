@@ -118,7 +118,7 @@ impl Containerd {
 
     /// Where it listens: `unix:///PATH`.
     pub fn endpoint(&self) -> String {
-        format!("unix://{}", self.0.layout.socket.display())
+        self.0.layout.endpoint()
     }
 
     /// Its log file.
@@ -167,16 +167,16 @@ pub async fn down(options: Options, clock: Clock) -> Result<()> {
     outcome
 }
 
-/// Where the private containerd of `data_dir` listens, if one was ever started there.
+/// Where the containerd that lives under `data_dir` listens.
 ///
 /// # Errors
-/// [`Error::Failed`] when there is none.
+/// [`Error::Unavailable`] when none lives there.
 pub fn endpoint(data_dir: &Path) -> Result<String> {
     let layout = Layout::of(data_dir)?;
-    if !layout.config.exists() {
-        return Err(Error::Invalid(format!("no containerd was started for {}", data_dir.display())));
+    match process::find(&layout.config) {
+        Some(_) => Ok(layout.endpoint()),
+        None => Err(Error::Unavailable(format!("no containerd runs in {}", data_dir.display()))),
     }
-    Ok(format!("unix://{}", layout.socket.display()))
 }
 
 async fn remove_all(runtime: &Runtime) -> Result<()> {
@@ -218,7 +218,13 @@ async fn launch(options: &Options, from: &Launch) -> Result<(Process, Client)> {
     layout.prepare(&from.text)?;
     let started = async {
         let process = Process::start(&options.binary, layout).await?;
-        let client = connect(layout).await?;
+        let client = tokio::select! {
+            biased;
+            client = connect(layout) => client?,
+            () = process.exited() => {
+                return Err(Error::failed(format!("containerd ended at its start; see {}", layout.log.display())));
+            }
+        };
         tracing::info!(pid = process.pid(), socket = %layout.socket.display(), "containerd is running");
         Ok((process, client))
     };
@@ -246,7 +252,7 @@ async fn end(layout: &Layout) -> Result<()> {
 /// Connects as soon as the CRI plugin takes calls. It starts to a moment after containerd says that it is ready, and
 /// there is nothing to wait on.
 async fn connect(layout: &Layout) -> Result<Client> {
-    let endpoint = format!("unix://{}", layout.socket.display());
+    let endpoint = layout.endpoint();
     let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(200));
     loop {
         let connected = async {

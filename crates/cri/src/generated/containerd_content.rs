@@ -7,7 +7,10 @@ pub struct Info {
     #[prost(int64, tag = "2")]
     pub size: i64,
     #[prost(btree_map = "string, string", tag = "5")]
-    pub labels: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InfoRequest {
@@ -34,7 +37,10 @@ pub struct WriteContentRequest {
     #[prost(bytes = "bytes", tag = "6")]
     pub data: ::prost::bytes::Bytes,
     #[prost(btree_map = "string, string", tag = "7")]
-    pub labels: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WriteContentResponse {
@@ -78,9 +84,15 @@ impl WriteAction {
 }
 /// Generated client implementations.
 pub mod content_client {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::http::Uri;
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct ContentClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -111,16 +123,22 @@ pub mod content_client {
             let inner = tonic::client::Grpc::with_origin(inner, origin);
             Self { inner }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> ContentClient<InterceptedService<T, F>>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ContentClient<InterceptedService<T, F>>
         where
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<<T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody>,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             ContentClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -162,26 +180,48 @@ pub mod content_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/containerd.services.content.v1.Content/Info");
+            let path = http::uri::PathAndQuery::from_static(
+                "/containerd.services.content.v1.Content/Info",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("containerd.services.content.v1.Content", "Info"));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("containerd.services.content.v1.Content", "Info"),
+                );
             self.inner.unary(req, path, codec).await
         }
         pub async fn write(
             &mut self,
-            request: impl tonic::IntoStreamingRequest<Message = super::WriteContentRequest>,
-        ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::WriteContentResponse>>, tonic::Status>
-        {
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::WriteContentRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WriteContentResponse>>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/containerd.services.content.v1.Content/Write");
+            let path = http::uri::PathAndQuery::from_static(
+                "/containerd.services.content.v1.Content/Write",
+            );
             let mut req = request.into_streaming_request();
-            req.extensions_mut().insert(GrpcMethod::new("containerd.services.content.v1.Content", "Write"));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("containerd.services.content.v1.Content", "Write"),
+                );
             self.inner.streaming(req, path, codec).await
         }
     }

@@ -10,15 +10,20 @@ pub struct Descriptor {
     #[prost(int64, tag = "3")]
     pub size: i64,
     #[prost(btree_map = "string, string", tag = "5")]
-    pub annotations:
-        ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub annotations: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Image {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(btree_map = "string, string", tag = "2")]
-    pub labels: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
     #[prost(message, optional, tag = "3")]
     pub target: ::core::option::Option<Descriptor>,
 }
@@ -54,9 +59,15 @@ pub struct UpdateImageResponse {
 }
 /// Generated client implementations.
 pub mod images_client {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::http::Uri;
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct ImagesClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -87,16 +98,22 @@ pub mod images_client {
             let inner = tonic::client::Grpc::with_origin(inner, origin);
             Self { inner }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> ImagesClient<InterceptedService<T, F>>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ImagesClient<InterceptedService<T, F>>
         where
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<<T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody>,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             ImagesClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -134,43 +151,77 @@ pub mod images_client {
         pub async fn list(
             &mut self,
             request: impl tonic::IntoRequest<super::ListImagesRequest>,
-        ) -> std::result::Result<tonic::Response<super::ListImagesResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::ListImagesResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/containerd.services.images.v1.Images/List");
+            let path = http::uri::PathAndQuery::from_static(
+                "/containerd.services.images.v1.Images/List",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("containerd.services.images.v1.Images", "List"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("containerd.services.images.v1.Images", "List"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn create(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateImageRequest>,
-        ) -> std::result::Result<tonic::Response<super::CreateImageResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::CreateImageResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/containerd.services.images.v1.Images/Create");
+            let path = http::uri::PathAndQuery::from_static(
+                "/containerd.services.images.v1.Images/Create",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("containerd.services.images.v1.Images", "Create"));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("containerd.services.images.v1.Images", "Create"),
+                );
             self.inner.unary(req, path, codec).await
         }
         pub async fn update(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateImageRequest>,
-        ) -> std::result::Result<tonic::Response<super::UpdateImageResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateImageResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/containerd.services.images.v1.Images/Update");
+            let path = http::uri::PathAndQuery::from_static(
+                "/containerd.services.images.v1.Images/Update",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("containerd.services.images.v1.Images", "Update"));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("containerd.services.images.v1.Images", "Update"),
+                );
             self.inner.unary(req, path, codec).await
         }
     }

@@ -5,14 +5,20 @@ pub struct Lease {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     #[prost(btree_map = "string, string", tag = "3")]
-    pub labels: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     #[prost(btree_map = "string, string", tag = "3")]
-    pub labels: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateResponse {
@@ -30,9 +36,15 @@ pub struct DeleteRequest {
 pub struct DeleteResponse {}
 /// Generated client implementations.
 pub mod leases_client {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::http::Uri;
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct LeasesClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -63,16 +75,22 @@ pub mod leases_client {
             let inner = tonic::client::Grpc::with_origin(inner, origin);
             Self { inner }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> LeasesClient<InterceptedService<T, F>>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> LeasesClient<InterceptedService<T, F>>
         where
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<<T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody>,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             LeasesClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -114,11 +132,20 @@ pub mod leases_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/containerd.services.leases.v1.Leases/Create");
+            let path = http::uri::PathAndQuery::from_static(
+                "/containerd.services.leases.v1.Leases/Create",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("containerd.services.leases.v1.Leases", "Create"));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("containerd.services.leases.v1.Leases", "Create"),
+                );
             self.inner.unary(req, path, codec).await
         }
         pub async fn delete(
@@ -128,11 +155,20 @@ pub mod leases_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/containerd.services.leases.v1.Leases/Delete");
+            let path = http::uri::PathAndQuery::from_static(
+                "/containerd.services.leases.v1.Leases/Delete",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("containerd.services.leases.v1.Leases", "Delete"));
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("containerd.services.leases.v1.Leases", "Delete"),
+                );
             self.inner.unary(req, path, codec).await
         }
     }

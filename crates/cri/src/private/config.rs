@@ -78,6 +78,11 @@ impl Layout {
         })
     }
 
+    /// Where containerd listens: `unix:///PATH`.
+    pub fn endpoint(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
     /// Makes the directories.
     ///
     /// # Errors

@@ -142,9 +142,11 @@ async fn outlives_its_maker_and_is_started_again_when_it_dies() {
         let second = Containerd::start(options(&bench.directory), Clock::system(), &tasks).await.unwrap();
         assert_eq!(second.pid(), Some(pid));
         assert_eq!(second.endpoint(), first.endpoint());
+        assert_eq!(cri::private::endpoint(&bench.directory), Ok(first.endpoint()));
 
         // It is killed; another takes its place and finds the container running.
         let mut events = second.runtime().events();
+        assert_eq!(events.next().await.unwrap().unwrap().kind, EventKind::Listening);
         let victim = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
         rustix::process::kill_process(victim, rustix::process::Signal::KILL).unwrap();
         assert!(events.next().await.unwrap().is_err(), "the stream of events ends");
@@ -162,6 +164,7 @@ async fn outlives_its_maker_and_is_started_again_when_it_dies() {
 
         second.stop().await.unwrap();
         assert_eq!(second.pid(), None);
+        assert!(matches!(cri::private::endpoint(&bench.directory), Err(cri::Error::Unavailable(_))));
         assert!(!processes_with(&id).is_empty() || !processes_with(&pod.0).is_empty(), "its shim runs on");
         tasks.shutdown(Duration::from_secs(10)).await;
     })
@@ -176,6 +179,7 @@ async fn the_pause_program_reaps_in_a_shared_pid_namespace() {
         let shared = v1::NamespaceMode::Pod;
         let pod = sandbox(&kit, "shared", shared).await;
         let mut events = kit.runtime.events();
+        assert_eq!(events.next().await.unwrap().unwrap().kind, EventKind::Listening);
         // Twenty orphans end; their new parent is the pause program. The container ends when none is a zombie.
         let orphans = "for i in $(test 1; echo 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20); do \
                        sh -c 'true & true & exit 0'; done; \

@@ -60,8 +60,9 @@ async fn time_passes_as_told() {
     let sandbox = pod(&fake, "a").await;
     let id = container(&fake, &sandbox, &["sh", "-c", "sleep 30; oom"]).await;
     assert_eq!(clock.now().to_string(), "2026-01-01T00:00:00.18Z", "120 ms for a sandbox, 60 for a container");
-    let kinds: Vec<EventKind> = events.by_ref().take(4).map(|event| event.unwrap().kind).collect().await;
-    assert_eq!(kinds, [EventKind::Started, EventKind::Started, EventKind::Oom, EventKind::Stopped]);
+    let kinds: Vec<EventKind> = events.by_ref().take(5).map(|event| event.unwrap().kind).collect().await;
+    let expected = [EventKind::Listening, EventKind::Started, EventKind::Started, EventKind::Oom, EventKind::Stopped];
+    assert_eq!(kinds, expected);
     assert_eq!(clock.now().to_string(), "2026-01-01T00:00:30.18Z");
     let status = fake.container_status(&id, false).await.unwrap().status.unwrap();
     assert_eq!((status.exit_code, status.reason.as_str()), (137, "OOMKilled"));
@@ -93,6 +94,7 @@ async fn calls_fail_when_told_and_streams_end_in_an_outage() {
     pod(&fake, "a").await;
     fake.set_unavailable(true);
     assert!(matches!(fake.version().await, Err(Error::Unavailable(_))));
+    assert_eq!(events.next().await.unwrap().unwrap().kind, EventKind::Listening);
     assert_eq!(events.next().await.unwrap().unwrap().kind, EventKind::Started);
     assert!(matches!(events.next().await, Some(Err(Error::Unavailable(_)))));
     assert!(events.next().await.is_none());
@@ -110,7 +112,7 @@ async fn a_killed_container_ends_once_and_pulls_know_the_registry() {
     fake.kill_container(&id, 1);
     fake.kill_sandbox(&sandbox);
     assert_eq!(fake.container_status(&id, false).await.unwrap().status.unwrap().exit_code, 9);
-    let ids: Vec<String> = events.by_ref().take(2).map(|event| event.unwrap().id).collect().await;
+    let ids: Vec<String> = events.by_ref().skip(1).take(2).map(|event| event.unwrap().id).collect().await;
     assert_eq!(ids, [id, sandbox], "one stop each");
 
     let spec = v1::ImageSpec::named("new:1");

@@ -3,6 +3,8 @@
 //!
 //! Needs root, containerd, runc and a static busybox; without them these tests fail and say so.
 
+#![allow(clippy::unwrap_used)] // the tests' own tools
+
 mod containerd;
 mod fake;
 mod pause;
