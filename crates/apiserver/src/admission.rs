@@ -4,6 +4,7 @@
 pub mod default_toleration_seconds;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
+pub mod pod_security;
 pub mod priority;
 pub mod rbac_escalation;
 pub mod runtime_class;
@@ -106,6 +107,7 @@ pub static ALL: &[&dyn Plugin] = &[
     &service_account::Plugin,
     &node_restriction::Plugin,
     &taint_nodes_by_condition::Plugin,
+    &pod_security::Plugin,
     &priority::Plugin,
     &default_toleration_seconds::Plugin,
     &runtime_class::Plugin,

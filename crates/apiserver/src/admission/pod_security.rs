@@ -1,0 +1,377 @@
+//! PodSecurity: what a namespace's labels demand of its pods. Enforced on pods, said as a warning for pods and for
+//! everything that has a pod template.
+//!
+//! Upstream: staging/src/k8s.io/pod-security-admission/admission. Policy versions are shown and not told apart: the
+//! latest checks hold for each.
+
+pub mod checks;
+
+use std::collections::BTreeMap;
+
+use api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use api::core::v1::{Namespace, Pod, PodSpec, PodTemplate, PodTemplateSpec, ReplicationController};
+use api::meta::v1::ObjectMeta;
+use api::{FieldErrors, Object, Path, Status};
+use futures_util::future::BoxFuture;
+
+use self::checks::violations;
+use super::{Operation, Request, done};
+
+pub struct Plugin;
+
+const PREFIX: &str = "pod-security.kubernetes.io/";
+/// Subresources of pods that do not change what runs.
+const IGNORED: &[&str] = &["attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "resize", "status"];
+
+/// How strict a policy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Level {
+    #[default]
+    Privileged,
+    Baseline,
+    Restricted,
+}
+
+impl Level {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "privileged" => Some(Self::Privileged),
+            "baseline" => Some(Self::Baseline),
+            "restricted" => Some(Self::Restricted),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Privileged => "privileged",
+            Self::Baseline => "baseline",
+            Self::Restricted => "restricted",
+        }
+    }
+}
+
+/// A level, and the version of Kubernetes whose idea of it is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Demand {
+    level: Level,
+    version: String,
+}
+
+impl Demand {
+    fn shown(&self) -> String {
+        format!("{}:{}", self.level.name(), self.version)
+    }
+}
+
+/// What a namespace demands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Policy {
+    enforce: Demand,
+    audit: Demand,
+    warn: Demand,
+}
+
+impl super::Plugin for Plugin {
+    fn name(&self) -> &'static str {
+        "PodSecurity"
+    }
+
+    fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
+        matches!(operation, Operation::Create | Operation::Update)
+            && match (group, resource) {
+                ("", "pods") => !IGNORED.contains(&subresource),
+                ("", "namespaces" | "podtemplates" | "replicationcontrollers")
+                | ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets") => subresource.is_empty(),
+                _ => false,
+            }
+    }
+
+    fn validate<'a>(&'a self, request: &'a mut Request<'_>) -> BoxFuture<'a, Result<(), Status>> {
+        if request.resource == "namespaces" {
+            return done(namespace(request));
+        }
+        if let Some(namespace) = request.lookup().get::<Namespace>("", request.namespace) {
+            return done(pod_like(request, &namespace));
+        }
+        Box::pin(async move {
+            let found = request.lookup().get_live::<Namespace>("", request.namespace).await?;
+            found.map_or(Ok(()), |namespace| pod_like(request, &namespace))
+        })
+    }
+}
+
+/// The policy in a namespace's labels. What cannot be read is as strict as can be when enforced.
+fn policy(labels: Option<&BTreeMap<String, String>>) -> (Policy, FieldErrors) {
+    let mut errors = FieldErrors::new();
+    let path = Path::new("metadata").child("labels");
+    let mut demand = |mode: &str, unreadable: Level| {
+        let value = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str).unwrap_or_default();
+        let (level_key, version_key) = (format!("{PREFIX}{mode}"), format!("{PREFIX}{mode}-version"));
+        let level = match value(&level_key) {
+            "" => Level::default(),
+            text => Level::parse(text).unwrap_or_else(|| {
+                errors.invalid(&path.key(&level_key), text, "must be one of privileged, baseline, restricted");
+                unreadable
+            }),
+        };
+        let version = match value(&version_key) {
+            "" => "latest",
+            text if is_version(text) => text,
+            text => {
+                errors.invalid(&path.key(&version_key), text, "must be \"latest\" or \"v1.x\"");
+                "latest"
+            }
+        };
+        Demand { level, version: version.to_owned() }
+    };
+    let policy = Policy {
+        enforce: demand("enforce", Level::Restricted),
+        audit: demand("audit", Level::Privileged),
+        warn: demand("warn", Level::Privileged),
+    };
+    (policy, errors)
+}
+
+fn is_version(text: &str) -> bool {
+    let minor = text.strip_prefix("v1.").unwrap_or_default();
+    let plain = minor == "0" || !minor.is_empty() && !minor.starts_with('0');
+    text == "latest" || plain && minor.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The labels of a namespace must be readable; what is there already and violates the new policy is told.
+fn namespace(request: &mut Request<'_>) -> Result<(), Status> {
+    let name = request.name.to_owned();
+    let old = request.old_object::<Namespace>().map(|old| policy(old.metadata.labels.as_ref()));
+    let Some(new) = request.object::<Namespace>() else { return Ok(()) };
+    let (wanted, errors) = policy(new.metadata.labels.as_ref());
+    if !errors.is_empty() && old.as_ref().is_none_or(|(_, old_errors)| *old_errors != errors) {
+        return Err(Status::invalid("", "Namespace", &name, &errors));
+    }
+    let Some((before, _)) = old else { return Ok(()) };
+    let (enforce, was) = (&wanted.enforce, &before.enforce);
+    let relaxed = enforce.version == was.version && enforce.level <= was.level;
+    if enforce.level == Level::Privileged || relaxed {
+        return Ok(());
+    }
+    let warnings = existing_violations(request.lookup().list::<Pod>(Some(&name)), &name, enforce);
+    request.warnings.extend(warnings);
+    Ok(())
+}
+
+fn existing_violations(pods: Vec<std::sync::Arc<Pod>>, namespace: &str, demand: &Demand) -> Vec<String> {
+    let mut by_violation: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for pod in &pods {
+        let Some(spec) = &pod.spec else { continue };
+        let found = violations(demand.level, &pod.metadata, spec);
+        if !found.is_empty() {
+            let reasons: Vec<&str> = found.iter().map(|(reason, _)| reason.as_str()).collect();
+            by_violation.entry(reasons.join(", ")).or_default().push(pod.name().to_owned());
+        }
+    }
+    if by_violation.is_empty() {
+        return Vec::new();
+    }
+    let head = format!(
+        "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level {:?}",
+        demand.shown()
+    );
+    let each = by_violation.into_iter().map(|(reasons, names)| {
+        let others = match names.len() - 1 {
+            0 => String::new(),
+            1 => " (and 1 other pod)".to_owned(),
+            more => format!(" (and {more} other pods)"),
+        };
+        format!("{}{others}: {reasons}", names[0])
+    });
+    std::iter::once(head).chain(each).collect()
+}
+
+/// The pod, or the pod to be, in an object.
+fn template(object: &dyn Object) -> Option<(&ObjectMeta, &PodSpec)> {
+    let any = object.as_any();
+    if let Some(pod) = any.downcast_ref::<Pod>() {
+        return Some((&pod.metadata, pod.spec.as_ref()?));
+    }
+    let template: &PodTemplateSpec = if let Some(own) = any.downcast_ref::<PodTemplate>() {
+        own.template.as_ref()?
+    } else if let Some(own) = any.downcast_ref::<ReplicationController>() {
+        own.spec.as_ref()?.template.as_ref()?
+    } else if let Some(own) = any.downcast_ref::<ReplicaSet>() {
+        own.spec.template.as_ref()?
+    } else if let Some(own) = any.downcast_ref::<Deployment>() {
+        &own.spec.template
+    } else if let Some(own) = any.downcast_ref::<DaemonSet>() {
+        &own.spec.template
+    } else {
+        &any.downcast_ref::<StatefulSet>()?.spec.template
+    };
+    Some((template.metadata.as_ref().unwrap_or(&EMPTY), template.spec.as_ref()?))
+}
+
+static EMPTY: ObjectMeta = ObjectMeta {
+    annotations: None,
+    creation_timestamp: None,
+    deletion_grace_period_seconds: None,
+    deletion_timestamp: None,
+    finalizers: None,
+    generate_name: None,
+    generation: None,
+    labels: None,
+    managed_fields: None,
+    name: None,
+    namespace: None,
+    owner_references: None,
+    resource_version: None,
+    self_link: None,
+    uid: None,
+};
+
+/// Whether an update of a pod changes anything the checks look at: images aside, only ephemeral containers can.
+fn is_significant(new: &PodSpec, old: &PodSpec) -> bool {
+    let images = |spec: &PodSpec| -> Vec<Option<String>> {
+        spec.init_containers.iter().flatten().chain(&spec.containers).map(|one| one.image.clone()).collect()
+    };
+    new.ephemeral_containers != old.ephemeral_containers || images(new) != images(old)
+}
+
+fn pod_like(request: &mut Request<'_>, namespace: &Namespace) -> Result<(), Status> {
+    let (policy, _) = policy(namespace.metadata.labels.as_ref());
+    let Policy { enforce, audit, warn } = &policy;
+    let is_pod = request.resource == "pods";
+    let strictest = warn.level.max(audit.level).max(if is_pod { enforce.level } else { Level::Privileged });
+    if strictest == Level::Privileged {
+        return Ok(());
+    }
+    let old = request.old_object::<Pod>().and_then(|pod| pod.spec.as_ref());
+    let Some((metadata, spec)) = request.object.as_deref().and_then(template) else { return Ok(()) };
+    if is_pod && old.is_some_and(|old| !is_significant(spec, old)) {
+        return Ok(());
+    }
+    let of = |demand: &Demand| described(&violations(demand.level, metadata, spec));
+    let refused = is_pod.then(|| of(enforce)).flatten();
+    let audited = of(audit);
+    let warned = of(warn);
+    if let Some(why) = audited {
+        let text = format!("would violate PodSecurity {:?}: {why}", audit.shown());
+        request.annotations.push((format!("{PREFIX}audit-violations"), text));
+    }
+    if let Some(why) = refused {
+        return Err(request.forbidden(&format!("violates PodSecurity {:?}: {why}", enforce.shown())));
+    }
+    if let Some(why) = warned {
+        request.warnings.push(format!("would violate PodSecurity {:?}: {why}", warn.shown()));
+    }
+    Ok(())
+}
+
+/// Violations in one line; `None` if there are none.
+fn described(found: &[(String, String)]) -> Option<String> {
+    let each = found.iter().map(|(reason, detail)| match detail.as_str() {
+        "" => reason.clone(),
+        detail => format!("{reason} ({detail})"),
+    });
+    (!found.is_empty()).then(|| each.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use api::core::v1::{Capabilities, Container, PodSecurityContext, SeccompProfile, SecurityContext};
+
+    use super::*;
+
+    fn spec(context: Option<SecurityContext>) -> PodSpec {
+        let container = Container { name: "c".into(), security_context: context, ..Container::default() };
+        PodSpec { containers: vec![container], ..PodSpec::default() }
+    }
+
+    fn said(level: Level, spec: &PodSpec) -> String {
+        described(&violations(level, &ObjectMeta::default(), spec)).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_plain_pod_is_baseline_and_not_restricted() {
+        assert_eq!(said(Level::Baseline, &spec(None)), "");
+        assert_eq!(
+            said(Level::Restricted, &spec(None)),
+            "allowPrivilegeEscalation != false (container \"c\" must set \
+             securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container \"c\" must set \
+             securityContext.capabilities.drop=[\"ALL\"]), runAsNonRoot != true (pod or container \"c\" must set \
+             securityContext.runAsNonRoot=true), seccompProfile (pod or container \"c\" must set \
+             securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")"
+        );
+    }
+
+    #[test]
+    fn a_careful_pod_is_restricted() {
+        let mut pod = spec(Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+            ..SecurityContext::default()
+        }));
+        pod.security_context = Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+            ..PodSecurityContext::default()
+        });
+        assert_eq!(said(Level::Restricted, &pod), "");
+    }
+
+    #[test]
+    fn what_reaches_the_host_is_named() {
+        let mut pod = spec(Some(SecurityContext {
+            privileged: Some(true),
+            capabilities: Some(Capabilities { add: Some(vec!["NET_ADMIN".into(), "CHOWN".into()]), drop: None }),
+            ..SecurityContext::default()
+        }));
+        pod.host_network = Some(true);
+        pod.host_pid = Some(true);
+        assert_eq!(
+            said(Level::Baseline, &pod),
+            "non-default capabilities (container \"c\" must not include \"NET_ADMIN\" in \
+             securityContext.capabilities.add), host namespaces (hostNetwork=true, hostPID=true), privileged \
+             (container \"c\" must not set securityContext.privileged=true)"
+        );
+        assert_eq!(said(Level::Privileged, &pod), "");
+    }
+
+    #[test]
+    fn labels_say_what_is_demanded() {
+        let labels = |list: &[(&str, &str)]| -> BTreeMap<String, String> {
+            list.iter().map(|(key, value)| (format!("{PREFIX}{key}"), (*value).to_owned())).collect()
+        };
+        let (none, errors) = policy(None);
+        assert!(errors.is_empty());
+        assert_eq!(none.enforce.shown(), "privileged:latest");
+        let (some, errors) = policy(Some(&labels(&[("enforce", "baseline"), ("enforce-version", "v1.30")])));
+        assert!(errors.is_empty());
+        assert_eq!(some.enforce.shown(), "baseline:v1.30");
+        let (bad, errors) = policy(Some(&labels(&[("enforce", "strict"), ("warn-version", "1.30")])));
+        assert_eq!(bad.enforce.level, Level::Restricted);
+        assert_eq!(
+            errors.0[0].to_string(),
+            "metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"strict\": must be one of \
+             privileged, baseline, restricted"
+        );
+        assert_eq!(errors.0.len(), 2);
+    }
+
+    #[test]
+    fn pods_that_are_there_are_told_of() {
+        let pod = |name: &str, host: bool| {
+            let mut pod = Pod { spec: Some(spec(None)), ..Pod::default() };
+            pod.metadata.name = Some(name.into());
+            pod.spec.as_mut().unwrap().host_network = Some(host);
+            std::sync::Arc::new(pod)
+        };
+        let demand = Demand { level: Level::Baseline, version: "latest".into() };
+        let told = existing_violations(vec![pod("a", true), pod("b", false), pod("c", true)], "ns", &demand);
+        assert_eq!(
+            told,
+            [
+                "existing pods in namespace \"ns\" violate the new PodSecurity enforce level \"baseline:latest\"",
+                "a (and 1 other pod): host namespaces",
+            ]
+        );
+    }
+}
