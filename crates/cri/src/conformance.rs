@@ -461,6 +461,9 @@ async fn figures(kit: Kit) {
     let filter = v1::ContainerStatsFilter { pod_sandbox_id: pod.id.clone(), ..Default::default() };
     let listed = kit.runtime.list_container_stats(Some(filter)).await.unwrap();
     assert_eq!(listed.len(), 1);
+    let stats = kit.runtime.pod_sandbox_stats(&pod.id).await.unwrap();
+    assert_eq!(stats.attributes.unwrap().id, pod.id);
+    assert_eq!(stats.linux.unwrap().containers.len(), 1);
     let resources = v1::LinuxContainerResources { cpu_shares: 512, ..Default::default() };
     kit.runtime.update_container_resources(&id, resources, Default::default()).await.unwrap();
     pod.remove().await;

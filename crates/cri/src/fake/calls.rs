@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::state::{Container, image, image_id};
+use super::state::{Container, State, image, image_id};
 use super::*;
 use crate::runtime::{not_found, selects};
 use crate::v1::{ContainerState, NamespaceMode, PodSandboxState};
@@ -414,17 +414,24 @@ impl Fake {
         Ok(state.containers.values().filter(passes).map(|container| stats(container, now)).collect())
     }
 
-    /// As containerd 1.6: not there, the caller adds containers up.
-    pub async fn pod_sandbox_stats(&self, _id: &str) -> Result<v1::PodSandboxStats> {
-        self.enter("pod_sandbox_stats").and(Err(Error::Unimplemented))
+    pub async fn pod_sandbox_stats(&self, id: &str) -> Result<v1::PodSandboxStats> {
+        let now = self.now_nanos();
+        let state = self.enter("pod_sandbox_stats")?;
+        let sandbox = state.sandboxes.get(id).ok_or_else(|| not_found("sandbox", id))?;
+        Ok(sandbox_stats(&state, sandbox, now))
     }
 
-    /// As containerd 1.6: not there, the caller adds containers up.
     pub async fn list_pod_sandbox_stats(
         &self,
-        _filter: Option<v1::PodSandboxStatsFilter>,
+        filter: Option<v1::PodSandboxStatsFilter>,
     ) -> Result<Vec<v1::PodSandboxStats>> {
-        self.enter("list_pod_sandbox_stats").and(Err(Error::Unimplemented))
+        let now = self.now_nanos();
+        let state = self.enter("list_pod_sandbox_stats")?;
+        let filter = filter.unwrap_or_default();
+        let passes = |sandbox: &&v1::PodSandboxStatus| {
+            is_ready(sandbox) && sandbox.id.starts_with(&filter.id) && selects(&filter.label_selector, &sandbox.labels)
+        };
+        Ok(state.sandboxes.values().filter(passes).map(|sandbox| sandbox_stats(&state, sandbox, now)).collect())
     }
 
     pub async fn list_images(&self, filter: Option<v1::ImageFilter>) -> Result<Vec<v1::Image>> {
@@ -495,6 +502,43 @@ fn is_ready(sandbox: &v1::PodSandboxStatus) -> bool {
 fn on_host_network(sandbox: &v1::PodSandboxStatus) -> bool {
     let namespaces = sandbox.linux.as_ref().and_then(|linux| linux.namespaces.as_ref());
     namespaces.and_then(|n| n.options.as_ref()).is_some_and(|options| options.network() == NamespaceMode::Node)
+}
+
+/// The figures of a sandbox: those of its running containers, and their sums.
+fn sandbox_stats(state: &State, sandbox: &v1::PodSandboxStatus, now_nanos: i64) -> v1::PodSandboxStats {
+    let value = |value| Some(v1::UInt64Value { value });
+    let inside = state.containers.values().filter(|container| {
+        container.sandbox_id == sandbox.id && container.status.state() == ContainerState::ContainerRunning
+    });
+    let containers: Vec<v1::ContainerStats> = inside.map(|container| stats(container, now_nanos)).collect();
+    let sum = |figure: fn(&v1::ContainerStats) -> Option<v1::UInt64Value>| {
+        value(containers.iter().filter_map(figure).map(|found| found.value).sum())
+    };
+    v1::PodSandboxStats {
+        attributes: Some(v1::PodSandboxAttributes {
+            id: sandbox.id.clone(),
+            metadata: sandbox.metadata.clone(),
+            labels: sandbox.labels.clone(),
+            annotations: sandbox.annotations.clone(),
+        }),
+        linux: Some(v1::LinuxPodSandboxStats {
+            cpu: Some(v1::CpuUsage {
+                timestamp: now_nanos,
+                usage_core_nano_seconds: sum(|stats| stats.cpu.as_ref()?.usage_core_nano_seconds),
+                usage_nano_cores: sum(|stats| stats.cpu.as_ref()?.usage_nano_cores),
+                psi: None,
+            }),
+            memory: Some(v1::MemoryUsage {
+                timestamp: now_nanos,
+                working_set_bytes: sum(|stats| stats.memory.as_ref()?.working_set_bytes),
+                usage_bytes: sum(|stats| stats.memory.as_ref()?.usage_bytes),
+                ..Default::default()
+            }),
+            process: Some(v1::ProcessUsage { timestamp: now_nanos, process_count: value(containers.len() as u64 + 1) }),
+            containers,
+            ..Default::default()
+        }),
+    }
 }
 
 /// A program that is not in the image: the container is over before it ran.

@@ -116,13 +116,17 @@ async fn start(kit: &Kit, pod: &(String, v1::PodSandboxConfig), pid: v1::Namespa
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms() {
     Bench::run(async |bench| {
+        let before = Clock::system().monotonic();
         let containerd = bench.start().await;
+        eprintln!("containerd with the pause image: {:?}", before.elapsed());
         let kit = bench.kit(containerd.runtime()).await;
         for (name, check) in conformance::ALL {
             let before = Clock::system().monotonic();
             check(kit.clone()).await;
             eprintln!("{name}: {:?}", before.elapsed());
         }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", containerd.pid().unwrap())).unwrap();
+        eprintln!("containerd: {}", status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default());
     })
     .await;
 }
