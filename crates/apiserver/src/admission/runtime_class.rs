@@ -39,7 +39,7 @@ impl super::Plugin for Plugin {
 
     fn validate<'a>(&'a self, request: &'a mut Request<'_>) -> BoxFuture<'a, Result<(), Status>> {
         let named = class_name(request).is_some();
-        let overhead = |pod: &mut Pod| pod.spec.as_ref().is_some_and(|spec| has_overhead(spec));
+        let overhead = |pod: &mut Pod| pod.spec.as_ref().is_some_and(has_overhead);
         if !named && request.object::<Pod>().is_some_and(overhead) {
             return done(Err(request.forbidden(UNFOUNDED)));
         }
@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let mut spec = PodSpec::default();
-        spec.overhead = Some(BTreeMap::from([("cpu".to_owned(), Quantity("1".into()))]));
+        let overhead = BTreeMap::from([("cpu".to_owned(), Quantity("1".into()))]);
+        let mut spec = PodSpec { overhead: Some(overhead), ..PodSpec::default() };
         assert!(apply(&mut spec, &class()).unwrap_err().contains("doesn't match RuntimeClass"));
         assert_eq!(apply(&mut spec, &RuntimeClass::default()).unwrap_err(), UNFOUNDED);
         let selector = BTreeMap::from([("runtime".to_owned(), "runc".to_owned())]);

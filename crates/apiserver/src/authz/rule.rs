@@ -199,21 +199,20 @@ mod tests {
     #[test]
     fn rules_match_as_upstream() {
         let caller = Caller::new("u", &[]);
-        let table: &[(&[&str], &[&str], &[&str], &str, &str, bool)] = &[
-            (&[""], &["pods"], &["get"], "get", "pods", true),
-            (&[""], &["pods"], &["get"], "get", "pods/log", false),
-            (&[""], &["pods/log"], &["get"], "get", "pods/log", true),
-            (&[""], &["*/log"], &["get"], "get", "pods/log", true),
-            (&[""], &["*/log"], &["get"], "get", "pods", false),
-            (&["*"], &["*"], &["*"], "patch", "pods/log", true),
-            (&["apps"], &["pods"], &["get"], "get", "pods", false),
-            (&[""], &["pods"], &["list"], "get", "pods", false),
+        let table = [
+            (resources(&[""], &["pods"], &["get"]), "get", "pods", true),
+            (resources(&[""], &["pods"], &["get"]), "get", "pods/log", false),
+            (resources(&[""], &["pods/log"], &["get"]), "get", "pods/log", true),
+            (resources(&[""], &["*/log"], &["get"]), "get", "pods/log", true),
+            (resources(&[""], &["*/log"], &["get"]), "get", "pods", false),
+            (resources(&["*"], &["*"], &["*"]), "patch", "pods/log", true),
+            (resources(&["apps"], &["pods"], &["get"]), "get", "pods", false),
+            (resources(&[""], &["pods"], &["list"]), "get", "pods", false),
         ];
-        for (groups, names, verbs, verb, path, expected) in table {
-            let rule = resources(groups, names, verbs);
+        for (rule, verb, path, expected) in table {
             assert_eq!(
                 allows(&rule, &asks(&caller, verb, "", path, "")),
-                *expected,
+                expected,
                 "{} {verb} {path}",
                 describe(&rule)
             );

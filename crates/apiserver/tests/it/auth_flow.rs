@@ -393,3 +393,40 @@ async fn what_a_pod_refers_to_must_be_there() {
     let cause = &refused.json()["details"]["causes"][0];
     assert_eq!(cause["reason"], "NamespaceTerminating");
 }
+
+#[tokio::test]
+async fn a_namespace_demands_security_of_its_pods() {
+    let world = cluster().await;
+    let labels = json!({
+        "pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/warn": "restricted",
+        "pod-security.kubernetes.io/warn-version": "v1.30",
+    });
+    made(&world, "/api/v1/namespaces", json!({"metadata": {"name": "safe", "labels": labels}})).await;
+    made(&world, "/api/v1/namespaces/safe/serviceaccounts", json!({"metadata": {"name": "default"}})).await;
+    let pods = "/api/v1/namespaces/safe/pods";
+    let mut bad = pod("bad");
+    bad["spec"]["hostPID"] = json!(true);
+    let refused = world.create(pods, &bad.to_string()).await;
+    assert_eq!(
+        (refused.code, refused.message().as_str()),
+        (403, "pods \"bad\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostPID=true)")
+    );
+    let fine = world.create(pods, &pod("fine").to_string()).await;
+    assert_eq!(fine.code, 201, "{}", fine.text());
+    let warning = fine.headers.get("warning").unwrap().to_str().unwrap();
+    assert!(
+        warning.contains("would violate PodSecurity \\\"restricted:v1.30\\\": allowPrivilegeEscalation"),
+        "{warning}"
+    );
+
+    let stricter = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let merge = "application/merge-patch+json";
+    let patched = world.patch("/api/v1/namespaces/safe", merge, &stricter.to_string()).await;
+    assert_eq!(patched.code, 200, "{}", patched.text());
+    let warnings: Vec<&str> = patched.headers.get_all("warning").iter().map(|one| one.to_str().unwrap()).collect();
+    assert!(warnings[0].contains("existing pods in namespace \\\"safe\\\" violate the new PodSecurity enforce level"));
+    let wrong = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "strict"}}});
+    let refused = world.patch("/api/v1/namespaces/safe", merge, &wrong.to_string()).await;
+    assert_eq!(refused.code, 422, "{}", refused.text());
+}

@@ -89,7 +89,7 @@ fn part(container: &Container) -> Part<'_> {
     Part { name: &container.name, context: container.security_context.as_ref(), ports: ports.collect(), hosts }
 }
 
-fn named<'a>(hosts: [Option<&'a String>; 2]) -> impl Iterator<Item = &'a str> {
+fn named(hosts: [Option<&String>; 2]) -> impl Iterator<Item = &str> {
     hosts.into_iter().flatten().map(String::as_str).filter(|host| !host.is_empty())
 }
 
