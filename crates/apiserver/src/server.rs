@@ -50,6 +50,8 @@ pub struct Options {
     /// Requests under way at once: those that read, those that write.
     pub reads_len_max: usize,
     pub writes_len_max: usize,
+    /// Where Services get their addresses and node ports from.
+    pub service_ranges: resources::core::service::allocate::Ranges,
     /// The own version, `0.1.0`; shown as `v1.37.0+pintle.0.1.0`.
     pub version: String,
 }
@@ -71,6 +73,10 @@ impl Default for Options {
             ready_checks: Vec::new(),
             reads_len_max: 400,
             writes_len_max: 200,
+            service_ranges: resources::core::service::allocate::Ranges {
+                services: vec!["10.43.0.0/16".parse().expect("a CIDR")],
+                node_ports: resources::core::service::allocate::NODE_PORTS,
+            },
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -81,6 +87,8 @@ pub struct Server {
     pub(crate) options: Options,
     pub(crate) lookup: Lookup,
     pub(crate) flow: Flow,
+    /// Held by whoever gives out cluster IPs and node ports.
+    pub(crate) services: tokio::sync::Mutex<()>,
     pub(crate) metrics: Metrics,
     documents: Documents,
     tasks: TaskGroup,
@@ -100,7 +108,7 @@ impl Server {
         let flow = Flow::new(options.reads_len_max, options.writes_len_max);
         let (lookup, metrics) = (Lookup { caches, catalog }, Metrics::default());
         let documents = Documents::new(discovery::built_in(options.strategies));
-        Ok(Arc::new(Self { options, lookup, flow, metrics, documents, tasks }))
+        Ok(Arc::new(Self { options, lookup, flow, services: tokio::sync::Mutex::default(), metrics, documents, tasks }))
     }
 
     /// The server's own view of the cluster.

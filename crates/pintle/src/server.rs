@@ -196,6 +196,10 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
         tokens: Some(Arc::new(signer)),
         token_audiences: audiences,
         kubelet: Some(kubelet),
+        service_ranges: resources::core::service::allocate::Ranges {
+            services: vec![common.arguments.service_cidr.parse().context("--service-cidr")?],
+            node_ports: resources::core::service::allocate::NODE_PORTS,
+        },
         openid: Some((pki::openid::configuration(&issuer, &jwks_uri)?, pki::openid::jwks(&keys))),
         ..apiserver::Options::default()
     })

@@ -92,6 +92,7 @@ impl Context<'_> {
         let strategy = self.resource.strategy;
         strategy.prepare_create(&mut *object);
         super::namespace::prepare_create(&mut *object);
+        let _allocated = self.allocate(&mut *object, None).await?;
         let mut errors = metadata::validate(strategy, &*object);
         errors.extend(strategy.validate(&*object));
         if !errors.is_empty() {

@@ -125,6 +125,10 @@ impl Context<'_> {
             "resize" => super::pod::prepare_resize(&mut *new, &*old),
             _ => strategy.prepare_status_update(&mut *new, &*old),
         }
+        let _allocated = match self.subresource {
+            "" => self.allocate(&mut *new, Some(&*old)).await?,
+            _ => None,
+        };
         new.metadata_mut().managed_fields = managed_fields;
         let mut errors = metadata::validate_update(&*new, &*old);
         errors.extend(match self.subresource {
