@@ -123,3 +123,115 @@ fn yaml_errors() {
     assert!(error.ends_with("yaml: document contains excessive aliasing"), "{error}");
     assert!(parse_yaml("[".repeat(200).as_bytes()).is_err());
 }
+
+/// A protobuf message from its fields; texts and messages are bytes.
+fn message(fields: &[(u8, Field<'_>)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (number, field) in fields {
+        let (wire, content) = match field {
+            Field::Number(value) => (0, vec![*value]),
+            Field::Bytes(content) => (2, [&[content.len() as u8], *content].concat()),
+        };
+        // numbers above 15 take a second byte
+        let tag = u32::from(*number) << 3 | wire;
+        if tag < 128 {
+            bytes.push(tag as u8)
+        } else {
+            bytes.extend([tag as u8 | 0x80, (tag >> 7) as u8])
+        }
+        bytes.extend(content);
+    }
+    bytes
+}
+
+enum Field<'a> {
+    Number(u8),
+    Bytes(&'a [u8]),
+}
+use Field::{Bytes as B, Number as N};
+
+fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let meta = message(&[(1, B(api_version.as_bytes())), (2, B(kind.as_bytes()))]);
+    [b"k8s\0".to_vec(), message(&[(1, B(&meta)), (2, B(raw)), (3, B(b"")), (4, B(b""))])].concat()
+}
+
+#[test]
+fn protobuf_as_kubectl_sends_a_namespace() {
+    // by value and zero: generateName, namespace, selfLink, uid, resourceVersion, generation, creationTimestamp
+    let empty = B(b"");
+    let metadata = message(&[
+        (1, B(b"web")),
+        (2, empty),
+        (3, B(b"")),
+        (4, B(b"")),
+        (5, B(b"")),
+        (6, B(b"")),
+        (7, N(0)),
+        (8, B(b"")),
+    ]);
+    let status = message(&[(1, B(b""))]);
+    let raw = message(&[(1, B(&metadata)), (2, B(b"")), (3, B(&status))]);
+    assert_eq!(
+        parse_protobuf(&envelope("v1", "Namespace", &raw)).expect("valid").value,
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "web"}, "spec": {}, "status": {}})
+    );
+}
+
+#[test]
+fn protobuf_of_every_type() {
+    let label = message(&[(1, B(b"app")), (2, B(b"web"))]);
+    let time = message(&[(1, N(60)), (2, N(0))]);
+    let metadata = message(&[(1, B(b"web")), (8, B(&time)), (11, B(&label))]);
+    let quantity = message(&[(1, B(b"500m"))]);
+    let limit = message(&[(1, B(b"cpu")), (2, B(&quantity))]);
+    let resources = message(&[(1, B(&limit))]);
+    let port = message(&[(1, N(0)), (2, N(80)), (3, B(b""))]);
+    let get = message(&[(1, B(b"/")), (2, B(&port))]);
+    let handler = message(&[(2, B(&get))]);
+    let probe = message(&[(1, B(&handler)), (2, N(0)), (3, N(5))]);
+    let container = message(&[
+        (1, B(b"web")),
+        (3, B(b"run")),
+        (3, B(b"")),
+        (8, B(&resources)),
+        (10, B(&probe)),
+        (16, N(1)),
+        (17, N(0)),
+    ]);
+    let source = message(&[(2, B(b""))]);
+    let volume = message(&[(1, B(b"v")), (2, B(&source))]);
+    let spec = message(&[(1, B(&volume)), (2, B(&container)), (4, N(0)), (11, N(0))]);
+    let raw = message(&[(1, B(&metadata)), (2, B(&spec))]);
+    let parsed = parse_protobuf(&envelope("v1", "Pod", &raw)).expect("valid").value;
+    assert_eq!(
+        parsed,
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "web", "creationTimestamp": "1970-01-01T00:01:00Z", "labels": {"app": "web"}},
+            "spec": {
+                "volumes": [{"name": "v", "emptyDir": {}}],
+                "containers": [{
+                    "name": "web", "command": ["run", ""], "resources": {"limits": {"cpu": "500m"}},
+                    "livenessProbe": {"httpGet": {"path": "/", "port": 80}, "timeoutSeconds": 5}, "stdin": true,
+                }],
+                // held by pointer: zero is not absent
+                "terminationGracePeriodSeconds": 0,
+            },
+        })
+    );
+    let pod = crate::schema::definition("io.k8s.api.core.v1.Pod").expect("in the table");
+    assert_eq!(crate::schema::check(&parsed, pod), crate::schema::Checked::default());
+}
+
+#[test]
+fn protobuf_errors() {
+    assert!(parse_protobuf(b"{}").expect_err("no magic").to_string().contains("expected prefix [107 56 115 0]"));
+    let error = parse_protobuf(&envelope("v1", "Nothing", b"")).expect_err("no such kind").to_string();
+    assert_eq!(error, r#"no kind "Nothing" is registered for version "v1""#);
+    let whole = envelope("v1", "Namespace", &message(&[(1, B(&message(&[(1, B(b"web"))])))]));
+    for len in 4..whole.len() {
+        // never a panic; whatever is cut off is missed or refused
+        let _ = parse_protobuf(&whole[..len]);
+    }
+    assert!(parse_protobuf(&whole[..whole.len() - 5]).is_err());
+}
