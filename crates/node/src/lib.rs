@@ -12,6 +12,7 @@ mod http;
 mod image;
 mod inbox;
 mod labels;
+mod logs;
 mod node;
 mod objects;
 mod observe;
@@ -20,14 +21,18 @@ mod pod_source;
 mod pod_worker;
 mod probe;
 mod runtime_events;
+mod spdy;
 mod status;
 mod status_writer;
+mod streaming;
 mod token;
 mod volume;
+mod websocket;
 
 mod agent;
 pub mod pods;
 pub mod run;
+pub mod server;
 pub mod state;
 
 pub use pods::Pods;

@@ -73,14 +73,13 @@ impl Options {
             None => {}
         }
         options.tail_lines = tail.map(u64::try_from).transpose().map_err(|_| Refusal::Invalid)?;
-        let contradiction = since_seconds.is_some() && since_time.is_some()
-            || options.tail_lines.is_some() && options.stream.is_some();
+        let contradiction =
+            since_seconds.is_some() && since_time.is_some() || options.tail_lines.is_some() && options.stream.is_some();
         if contradiction || since_seconds.is_some_and(|seconds| seconds < 1) || options.limit_bytes == Some(0) {
             return Err(Refusal::Invalid);
         }
         options.since = since_time.or_else(|| {
-            since_seconds
-                .map(|seconds| now.checked_sub(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MIN))
+            since_seconds.map(|seconds| now.checked_sub(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MIN))
         });
         Ok(options)
     }

@@ -299,7 +299,8 @@ impl Writer {
     }
 
     fn put(&mut self, text: &[u8]) {
-        let len = self.bytes_left.map_or(text.len(), |left| text.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+        let len =
+            self.bytes_left.map_or(text.len(), |left| text.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
         self.out.extend_from_slice(&text[..len]);
         if let Some(left) = &mut self.bytes_left {
             *left -= len as u64;

@@ -54,7 +54,11 @@ mod tests {
         let path = directory.path().join("log");
         for (text, lines, expected) in table {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(start(&mut File::open(&path).await.unwrap(), lines).await.unwrap(), expected, "{text:?} {lines}");
+            assert_eq!(
+                start(&mut File::open(&path).await.unwrap(), lines).await.unwrap(),
+                expected,
+                "{text:?} {lines}"
+            );
         }
         let long = "0123456789abcde\n".repeat(20_000); // several blocks
         std::fs::write(&path, &long).unwrap();

@@ -228,14 +228,8 @@ mod tests {
         let wire = "80030001010000290000000300000000400078f9e3c6a7c202a62346703a2b294a4dcc851625acc525c03c01000000ffff";
         let frames = decode_all(&mut Decoder::default(), BytesMut::from(&*hex::decode(wire).unwrap()));
         let headers = vec![("streamtype".to_owned(), "stdin".to_owned())];
-        let expected = Frame::SynStream {
-            stream: 3,
-            associated: 0,
-            priority: 2,
-            fin: true,
-            unidirectional: false,
-            headers,
-        };
+        let expected =
+            Frame::SynStream { stream: 3, associated: 0, priority: 2, fin: true, unidirectional: false, headers };
         assert_eq!(frames, [expected]);
     }
 

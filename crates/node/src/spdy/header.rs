@@ -115,8 +115,10 @@ mod tests {
     use super::*;
 
     /// `streamtype: stdin`, then `streamtype: error`, as zlib's own library compresses them with the dictionary.
-    const KNOWN: [(&str, &str); 2] =
-        [("78f9e3c6a7c202a62346703a2b294a4dcc851625acc525c03c01000000ffff", "stdin"), ("c22e950a8a0300000000ffff", "error")];
+    const KNOWN: [(&str, &str); 2] = [
+        ("78f9e3c6a7c202a62346703a2b294a4dcc851625acc525c03c01000000ffff", "stdin"),
+        ("c22e950a8a0300000000ffff", "error"),
+    ];
 
     #[test]
     fn reads_blocks_of_another_implementation() {
