@@ -40,6 +40,22 @@ impl Error {
         Self::Failed { code: tonic::Code::Unknown as i32, message: message.to_string() }
     }
 
+    /// The error as Go's gRPC prints it, which is what upstream's events hold: `rpc error: code = NotFound desc = ...`.
+    pub fn as_rpc(&self) -> String {
+        let (code, message) = match self {
+            Self::NotFound(message) => ("NotFound".to_owned(), message.clone()),
+            Self::Unavailable(message) => ("Unavailable".to_owned(), message.clone()),
+            Self::Unimplemented | Self::Unsupported(_) => ("Unimplemented".to_owned(), self.to_string()),
+            Self::Invalid(message) => ("InvalidArgument".to_owned(), message.clone()),
+            Self::Deadline => ("DeadlineExceeded".to_owned(), self.to_string()),
+            Self::Failed { code, message } if *code == tonic::Code::Cancelled as i32 => {
+                ("Canceled".to_owned(), message.clone())
+            }
+            Self::Failed { code, message } => (format!("{:?}", tonic::Code::from(*code)), message.clone()),
+        };
+        format!("rpc error: code = {code} desc = {message}")
+    }
+
     /// Whether the thing asked for is gone.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound(_))
@@ -65,5 +81,21 @@ impl From<tonic::Status> for Error {
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         Self::failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_as_upstreams() {
+        let failed = Error::from(tonic::Status::new(tonic::Code::FailedPrecondition, "no"));
+        assert_eq!(failed.as_rpc(), "rpc error: code = FailedPrecondition desc = no");
+        let deadline = Error::from(tonic::Status::new(tonic::Code::DeadlineExceeded, "late"));
+        assert_eq!(deadline.as_rpc(), "rpc error: code = DeadlineExceeded desc = context deadline exceeded");
+        let gone = Error::from(tonic::Status::new(tonic::Code::NotFound, "gone"));
+        assert!(gone.is_not_found());
+        assert_eq!(gone.as_rpc(), "rpc error: code = NotFound desc = gone");
     }
 }

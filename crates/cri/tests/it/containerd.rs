@@ -175,6 +175,49 @@ async fn outlives_its_maker_and_is_started_again_when_it_dies() {
     .await;
 }
 
+/// The directory in which [`a_process_to_be_killed`] starts a containerd; unset, it does nothing.
+const MAKER: &str = "PINTLE_CRI_TEST_MAKER";
+
+/// Not a test of its own: the other process of [`survives_the_kill_of_its_maker`].
+#[tokio::test]
+async fn a_process_to_be_killed() {
+    let Some(directory) = std::env::var_os(MAKER) else { return };
+    let _started = Containerd::start(options(directory.as_ref()), Clock::system(), &TaskGroup::new()).await.unwrap();
+    eprintln!("started");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn survives_the_kill_of_its_maker() {
+    Bench::run(async |bench| {
+        use tokio::io::AsyncBufReadExt;
+        let mut maker = tokio::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "containerd::a_process_to_be_killed", "--nocapture"])
+            .env(MAKER, &bench.directory)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = tokio::io::BufReader::new(maker.stderr.take().unwrap()).lines();
+        while lines.next_line().await.unwrap().expect("it starts a containerd") != "started" {}
+        let endpoint = cri::private::endpoint(&bench.directory).unwrap();
+        maker.kill().await.unwrap();
+
+        let runtime = Runtime::connect(&endpoint).await.expect("containerd lives on");
+        runtime.version().await.unwrap();
+        let starts = || {
+            let log = std::fs::read_to_string(bench.directory.join("containerd/containerd.log")).unwrap();
+            log.matches("containerd successfully booted").count()
+        };
+        assert_eq!(starts(), 1);
+        let adopted = bench.start().await;
+        assert_eq!(adopted.endpoint(), endpoint);
+        assert_eq!(starts(), 1, "it is taken over, not started again");
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_pause_program_reaps_in_a_shared_pid_namespace() {
     Bench::run(async |bench| {
