@@ -9,7 +9,7 @@ pub mod rule;
 use std::sync::Arc;
 
 use api::rbac::v1::PolicyRule;
-use api::{Status, status::qualified};
+use api::Status;
 
 use crate::{Caller, Lookup};
 
@@ -160,13 +160,7 @@ pub fn forbidden(attributes: &Attributes<'_>, reason: &str) -> Status {
                 "{user} cannot {} resource \"{resource}{slash}\" in API group {group:?} {scope}{tail}",
                 attributes.verb
             );
-            let mut status = Status::forbidden(group, resource, name, &why);
-            if !subresource.is_empty() {
-                let full = format!("{}{slash}", qualified(resource, group));
-                let named = if name.is_empty() { String::new() } else { format!(" {name:?}") };
-                status.0.message = Some(format!("{full}{named} is forbidden: {why}"));
-            }
-            status
+            Status::forbidden(group, resource, name, &why)
         }
     }
 }

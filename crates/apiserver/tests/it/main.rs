@@ -4,7 +4,9 @@
 
 mod auth_flow;
 mod deletes;
+mod doors;
 mod lists;
+mod streams;
 mod watches;
 mod world;
 mod writes;

@@ -25,6 +25,7 @@ pub struct World {
     pub clock: Clock,
     address: std::net::SocketAddr,
     admin: Arc<rustls::ClientConfig>,
+    clients: TaskGroup,
 }
 
 pub struct Answer {
@@ -71,7 +72,7 @@ impl World {
         let server = Server::start(store::Store::memory(), options, tasks.clone()).await.unwrap();
         listener.serve(server.clone(), tls, 100, &tasks);
         let admin = client(&ca, Some(("admin", &["system:masters"])), clock);
-        let world = Self { server, tasks, ca, clock, address, admin };
+        let world = Self { server, tasks, ca, clock, address, admin, clients: TaskGroup::new() };
         world.create("/api/v1/namespaces", r#"{"metadata":{"name":"default"}}"#).await;
         world.create("/api/v1/namespaces/default/serviceaccounts", r#"{"metadata":{"name":"default"}}"#).await;
         world
@@ -91,7 +92,7 @@ impl World {
         let name = rustls_pki_types::ServerName::from(self.address.ip());
         let tls = tokio_rustls::TlsConnector::from(tls).connect(name, socket).await.unwrap();
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
-        self.tasks.spawn("client", async move { drop(connection.with_upgrades().await) });
+        self.clients.spawn("client", async move { drop(connection.with_upgrades().await) });
         sender
     }
 

@@ -1,0 +1,135 @@
+//! What every request meets: credentials, paths, health, limits, the end of the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver::http::{Error, Listener};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use serde_json::json;
+
+use crate::world::World;
+
+async fn as_nobody(world: &World, path: &str) -> (u16, String) {
+    let mut sender = world.connect(world.client_for(None)).await;
+    let request = Request::get(path).header("host", "test").body(Full::default()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let code = response.status().as_u16();
+    (code, String::from_utf8_lossy(&response.into_body().collect().await.unwrap().to_bytes()).into_owned())
+}
+
+#[tokio::test]
+async fn without_credentials_only_health_is_shown() {
+    let world = World::start().await;
+    for path in ["/livez", "/readyz", "/healthz"] {
+        assert_eq!(as_nobody(&world, path).await, (200, "ok".to_owned()), "{path}");
+    }
+    for path in ["/api/v1/pods", "/version", "/metrics", "/nothing", "/readyz/etcd"] {
+        let (code, text) = as_nobody(&world, path).await;
+        assert_eq!(code, 401, "{path}: {text}");
+        assert!(text.contains("\"message\":\"Unauthorized\""), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn users_without_rights_are_told_which_they_lack() {
+    let world = World::start().await;
+    let mut sender = world.connect(world.client_for(Some(("eve", &["dev"])))).await;
+    let path = "/apis/apps/v1/namespaces/default/deployments/web/scale";
+    let request = Request::get(path).header("host", "test").body(Full::default()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 403);
+    let body: serde_json::Value =
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!(
+        body["message"],
+        "deployments.apps \"web\" is forbidden: User \"eve\" cannot get resource \"deployments/scale\" in API group \
+         \"apps\" in the namespace \"default\""
+    );
+}
+
+#[tokio::test]
+async fn paths_that_are_not_served() {
+    let world = World::start().await;
+    let page = world.get("/nothing").await;
+    assert_eq!((page.code, page.text().as_str()), (404, "404 page not found\n"));
+    let unknown = world.get("/apis/apps/v1/foos").await;
+    assert_eq!(unknown.message(), "the server could not find the requested resource");
+    assert_eq!((unknown.code, &unknown.json()["reason"]), (404, &json!("NotFound")));
+    for path in ["//api/v1/pods", "/api/v1/namespaces/a%2Fb/pods", "/api/v1/namespaces/../pods"] {
+        assert_eq!(world.get(path).await.code, 404, "{path}");
+    }
+    let subresource = world.get("/api/v1/namespaces/default/configmaps/a/status").await;
+    assert_eq!(subresource.code, 404);
+    let method = world.send(Method::OPTIONS, "/api/v1/namespaces/default/configmaps", &[], "").await;
+    assert_eq!(method.code, 405);
+    let namespaces = world.delete("/api/v1/namespaces", "").await;
+    assert_eq!(
+        (namespaces.code, namespaces.message().as_str()),
+        (405, "deletecollection is not supported on resources of kind \"namespaces\"")
+    );
+}
+
+#[tokio::test]
+async fn health_in_detail() {
+    let world = World::start().await;
+    let verbose = world.get("/readyz?verbose").await.text();
+    assert!(verbose.contains("[+]etcd ok\n") && verbose.ends_with("readyz check passed\n"), "{verbose}");
+    let excluded = world.get("/readyz?verbose&exclude=etcd").await.text();
+    assert!(excluded.contains("[+]etcd excluded: ok\n"), "{excluded}");
+    assert_eq!(world.get("/livez/ping").await.text(), "ok");
+    assert_eq!(world.get("/livez/none").await.code, 404);
+}
+
+#[tokio::test]
+async fn the_version_and_the_figures() {
+    let world = World::start().await;
+    let version = world.get("/version").await.json();
+    assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("37")));
+    assert!(version["gitVersion"].as_str().unwrap().starts_with("v1.37.0+pintle."));
+    world.get("/api/v1/namespaces/default/configmaps/none").await;
+    let metrics = world.get("/metrics").await.text();
+    let line = "apiserver_request_total{code=\"404\",group=\"\",version=\"v1\",resource=\"configmaps\",subresource=\"\",\
+                verb=\"get\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let first = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let error = Listener::bind(first.address()).await.unwrap_err();
+    assert!(matches!(error, Error::AddressInUse(_)));
+    assert_eq!(error.to_string(), format!("the address {} is already in use by another process", first.address()));
+}
+
+#[tokio::test]
+async fn the_server_ends_watches_and_lets_requests_finish() {
+    let world = World::start().await;
+    let mut watch = world.watch("/api/v1/configmaps?watch=true").await;
+    let tasks = world.tasks.clone();
+    let (ended, event) = tokio::join!(tasks.shutdown(Duration::from_secs(5)), watch.next());
+    assert!(ended, "all connections ended in time");
+    assert_eq!(event, None, "a watch ends without an error");
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer() {
+    struct Panics;
+    impl apiserver::authz::Authorizer for Panics {
+        fn authorize(
+            &self,
+            attributes: &apiserver::authz::Attributes<'_>,
+            _: &apiserver::Lookup,
+        ) -> apiserver::authz::Decision {
+            assert!(!matches!(attributes.what, apiserver::authz::What::Path("/panic")), "on purpose");
+            apiserver::authz::Decision::Allow(String::new())
+        }
+    }
+    let before = base::task::panics();
+    let world =
+        World::start_with(apiserver::Options { authorizer: Arc::new(Panics), ..apiserver::Options::default() }).await;
+    let answer = world.get("/panic").await;
+    assert_eq!((answer.code, &answer.json()["reason"]), (500, &json!("InternalError")));
+    assert_eq!(world.get("/version").await.code, 200);
+    assert!(base::task::panics() > before);
+}
