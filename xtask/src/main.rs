@@ -1,13 +1,17 @@
 //! Chores of the project that are programs: `cargo run -p xtask -- NAME`. One file each, one line each below.
 
 mod cri;
+mod tidy;
 
 use std::path::PathBuf;
 
 /// A chore: its name, what it does, how it is run.
 type Chore = (&'static str, &'static str, fn() -> anyhow::Result<()>);
 
-const ALL: &[Chore] = &[("cri", "writes crates/cri/src/generated from crates/cri/proto", cri::run)];
+const ALL: &[Chore] = &[
+    ("cri", "writes crates/cri/src/generated from crates/cri/proto", cri::run),
+    ("tidy", "checks the rules of ARCHITECTURE.md", tidy::run),
+];
 
 fn main() -> anyhow::Result<()> {
     let name = std::env::args().nth(1).unwrap_or_default();
@@ -23,4 +27,12 @@ fn main() -> anyhow::Result<()> {
 /// The root of the workspace.
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn tidy() {
+        super::tidy::run().unwrap_or_else(|findings| panic!("{findings}"));
+    }
 }
