@@ -8,7 +8,6 @@ use serde_json::Value;
 use crate::object::{Kind, Object};
 
 mod json;
-mod protobuf;
 mod yaml;
 
 /// Why bytes could not become an object. The text is for the user.
@@ -20,9 +19,6 @@ pub enum DecodeError {
     /// Not YAML.
     #[error("error converting YAML to JSON: {0}")]
     Yaml(String),
-    /// Not the protobuf form of a known type.
-    #[error("{0}")]
-    Protobuf(String),
 }
 
 impl From<serde_json::Error> for DecodeError {
@@ -85,12 +81,6 @@ pub fn parse_yaml_documents(bytes: &[u8]) -> Result<Vec<Parsed>, DecodeError> {
 /// The first document of YAML text as JSON text.
 pub fn yaml_to_json(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
     Ok(serde_json::to_vec(&parse_yaml(bytes)?.value).expect("a value tree always encodes"))
-}
-
-/// An object in the protobuf form that typed clients send (`application/vnd.kubernetes.protobuf`): `k8s\0`, then
-/// `runtime.Unknown`. Fields whose numbers are not known are dropped, as protobuf asks.
-pub fn parse_protobuf(bytes: &[u8]) -> Result<Parsed, DecodeError> {
-    Ok(Parsed { value: protobuf::parse(bytes)?, duplicates: Vec::new() })
 }
 
 /// A path within a body as strict decoding writes it: `spec.containers[0].image`.

@@ -53,6 +53,28 @@ const ZERO_COUNTS: &[&str] = &[
     "ttlSecondsAfterFinished",
 ];
 
+/// Booleans that Go holds by value and leaves out of JSON when false.
+const FALSE_IS_SILENCE: &[&str] = &[
+    "chapAuthDiscovery",
+    "chapAuthSession",
+    "denied",
+    "deprecated",
+    "globalDefault",
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "insecureSkipTLSVerify",
+    "paused",
+    "publishNotReadyAddresses",
+    "readOnly",
+    "stdin",
+    "stdinOnce",
+    "tty",
+    "unschedulable",
+];
+/// Texts that Go holds by pointer and for which empty is not the same as absent.
+const EMPTY_COUNTS: &[&str] = &["storageClassName", "volumeAttributesClassName"];
+
 /// Fields of a message: what JSON calls it, or a message whose fields JSON has in the enclosing object.
 enum Field {
     Named(&'static str),
@@ -111,6 +133,10 @@ pub fn decode(bytes: &[u8]) -> Result<Value, Error> {
 }
 
 fn definition_of(api_version: &str, kind: &str) -> Option<&'static Definition> {
+    // the options of a delete are registered in every group
+    if kind == "DeleteOptions" {
+        return schema::definition("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
+    }
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let is = |definition: &&Definition| definition.kinds.contains(&(group, version, kind));
     schema::all().iter().find(is)
@@ -193,7 +219,8 @@ fn put(
 fn is_silence(field: &str, value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::String(text) => text.is_empty(),
+        Value::String(text) => text.is_empty() && !EMPTY_COUNTS.contains(&field),
+        Value::Bool(value) => !value && FALSE_IS_SILENCE.contains(&field),
         Value::Number(number) => number.as_i64() == Some(0) && !ZERO_COUNTS.contains(&field),
         _ => false,
     }
@@ -403,6 +430,20 @@ mod tests {
                 "spec": {"replicas": 0, "template": {"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}},
             })
         );
+    }
+
+    #[test]
+    fn options_are_known_in_every_group() {
+        let value = decode(&body("apps/v1", "DeleteOptions", &[8, 0])).unwrap();
+        assert_eq!(value["gracePeriodSeconds"], 0);
+    }
+
+    #[test]
+    fn false_by_value_is_silence() {
+        // spec: hostNetwork false (by value), automountServiceAccountToken false (by pointer)
+        let spec = field(2, &[vec![11 << 3, 0], vec![0xa8, 1, 0]].concat());
+        let value = decode(&body("v1", "Pod", &spec)).unwrap();
+        assert_eq!(value["spec"], serde_json::json!({"automountServiceAccountToken": false}));
     }
 
     #[test]

@@ -82,8 +82,6 @@ pub struct Property {
     pub patch_strategy: &'static str,
     /// The key by which a strategic merge patch tells items apart; `""` if there is none.
     pub patch_merge_key: &'static str,
-    /// The field number in the protobuf form, with the numbers of embedded messages before it; empty if not known.
-    pub numbers: Vec<u32>,
 }
 
 /// One type of the API.

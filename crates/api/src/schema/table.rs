@@ -32,8 +32,8 @@ pub(super) fn parse(text: &'static str) -> Vec<Definition> {
 }
 
 /// A line's columns, with empty ones for those left off at the end.
-fn columns(line: &'static str) -> [&'static str; 9] {
-    let mut columns = [""; 9];
+fn columns(line: &'static str) -> [&'static str; 8] {
+    let mut columns = [""; 8];
     for (column, text) in columns.iter_mut().zip(line.split('\t')) {
         *column = text;
     }
@@ -46,7 +46,7 @@ struct Resolve<'a> {
 }
 
 impl Resolve<'_> {
-    fn definition(&self, columns: &[&'static str; 9]) -> Definition {
+    fn definition(&self, columns: &[&'static str; 8]) -> Definition {
         let [name, _, map_type, kinds, ..] = *columns;
         let kind = |text: &'static str| {
             let mut parts = text.split('/');
@@ -62,8 +62,8 @@ impl Resolve<'_> {
         }
     }
 
-    fn property(&self, columns: &[&'static str; 9]) -> Property {
-        let [name, type_, required, list_type, keys, map_type, patch_strategy, patch_merge_key, numbers] = *columns;
+    fn property(&self, columns: &[&'static str; 8]) -> Property {
+        let [name, type_, required, list_type, keys, map_type, patch_strategy, patch_merge_key] = *columns;
         Property {
             name,
             type_: self.type_(type_),
@@ -80,7 +80,6 @@ impl Resolve<'_> {
             map_atomic: map_type == "atomic",
             patch_strategy,
             patch_merge_key,
-            numbers: numbers.split('.').filter_map(|number| number.parse().ok()).collect(),
         }
     }
 
