@@ -12,6 +12,7 @@ mod http;
 mod image;
 mod inbox;
 mod labels;
+mod log_rotation;
 mod logs;
 mod node;
 mod objects;

@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::Object;
 use api::core::v1::{Pod, PodSpec};
 use api::meta::v1::ObjectMeta;
+use base::Backoff;
+use base::task::catch;
 use client::Reflector;
 use cri::v1;
 
 use crate::agent::Agent;
 use crate::labels;
 use crate::pod_worker::Worker;
+use crate::pods::Entry;
 
 /// Runs until its group ends.
 pub async fn run(agent: Arc<Agent>, pods: Reflector<Pod>) {
@@ -30,13 +34,24 @@ pub async fn run(agent: Arc<Agent>, pods: Reflector<Pod>) {
             if let Some(new) = new {
                 let (entry, fresh) = agent.pods.enter(&new, false);
                 if fresh {
-                    agent.tasks.spawn("pod worker", Worker::new(agent.clone(), entry).run());
+                    start(&agent, entry);
                 } else {
                     entry.set_pod(new);
                 }
             }
         }
     }
+}
+
+/// Starts a pod's worker. One that panics is started anew: what it knew is in the runtime and the API.
+fn start(agent: &Arc<Agent>, entry: Arc<Entry>) {
+    let owned = agent.clone();
+    agent.tasks.spawn("pod worker", async move {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        while catch("pod worker", Worker::new(owned.clone(), entry.clone()).run()).await.is_none() {
+            owned.clock.sleep(backoff.next()).await;
+        }
+    });
 }
 
 /// Pods of this node in the runtime, and leftovers on disk, that the API knows nothing of.
@@ -52,7 +67,7 @@ async fn take_orphans(agent: &Arc<Agent>, known: &BTreeSet<String>) {
                 orphans.insert(entry.uid.clone());
                 if fresh {
                     tracing::info!(uid = entry.uid, "a pod that the API does not know is ended");
-                    agent.tasks.spawn("pod worker", Worker::new(agent.clone(), entry).run());
+                    start(agent, entry);
                 }
             }
         }

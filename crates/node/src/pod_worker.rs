@@ -29,7 +29,7 @@ use crate::status_writer::StatusWriter;
 use crate::volume;
 use act::{Job, Outcome};
 use crash::Backoffs;
-use plan::{Hold, Plan, Probed, View, Waiting, plan};
+use plan::{Hold, Plan, Probed, Step, View, Waiting, plan};
 
 /// While steps are being done the runtime is looked at no more often than this.
 const LOOK_WHILE_ACTING: Duration = Duration::from_millis(250);
@@ -51,6 +51,8 @@ pub struct Worker {
     told: PodStatus,
     /// Containers of whose crash back-off an event told, and when they had ended.
     backoff_told: BTreeMap<String, Option<Timestamp>>,
+    /// The steps last done: planned again, they did not help, and are not repeated at once.
+    done: Vec<Step>,
     retry: Backoff,
     retry_at: Option<Timestamp>,
     /// The runtime has to be asked again.
@@ -81,7 +83,7 @@ impl Seen {
 impl Worker {
     /// A worker for the pod of `entry`.
     pub fn new(agent: Arc<Agent>, entry: Arc<Entry>) -> Self {
-        let p = entry.pod();
+        let p = entry.known();
         Self {
             writer: StatusWriter::start(agent.clone(), entry.clone()),
             probes: Probes::new(agent.clone(), entry.inbox.clone()),
@@ -91,6 +93,7 @@ impl Worker {
             holds: BTreeMap::new(),
             told: p.status.clone().unwrap_or_default(),
             backoff_told: BTreeMap::new(),
+            done: Vec::new(),
             retry: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
             retry_at: None,
             stale: true,
@@ -104,11 +107,11 @@ impl Worker {
 
     /// Works until the pod is gone and nothing of it is left on the node.
     pub async fn run(mut self) {
-        self.follow_objects(&self.entry.pod());
+        self.follow_objects(&self.entry.known());
         self.observe().await;
         self.adopt();
         loop {
-            let p = self.entry.pod();
+            let p = self.entry.known();
             let now = self.agent.clock.now();
             self.check_deadline(&p, now);
             let verdicts = self.probes.verdicts();
@@ -129,7 +132,11 @@ impl Worker {
                 if self.finish(&p).await {
                     return;
                 }
+            } else if may_act && plan.steps == self.done && !plan.steps.is_empty() {
+                self.done.clear();
+                self.back_off();
             } else if may_act && !plan.steps.is_empty() {
+                self.done.clone_from(&plan.steps);
                 self.act(p, plan, ending).await;
                 continue;
             }
@@ -174,7 +181,7 @@ impl Worker {
                 self.stale = false;
             }
             Err(error) => {
-                tracing::debug!(%error, pod = %pod::full_name(&self.entry.pod()), "the runtime does not answer");
+                tracing::debug!(%error, pod = %pod::full_name(&self.entry.known()), "the runtime does not answer");
                 self.stale = true;
                 self.back_off();
             }
@@ -188,7 +195,7 @@ impl Worker {
 
     /// Takes over what ran before the node agent started: it was ready if the API says so.
     fn adopt(&mut self) {
-        let p = self.entry.pod();
+        let p = self.entry.known();
         let Some(old) = &p.status else { return };
         let statuses = old.container_statuses.iter().chain(&old.init_container_statuses).flatten();
         for status in statuses {
@@ -252,6 +259,7 @@ impl Worker {
         });
         if !self.entry.is_gone() && !self.stale {
             self.writer.set(new.clone());
+            self.entry.set_status(new.clone());
             self.told = new;
         }
     }
@@ -310,7 +318,7 @@ impl Worker {
                 signals = self.entry.inbox.next() => {
                     pod_changed |= signals.has(Signal::Pod);
                     objects_changed |= signals.has(Signal::Objects);
-                    let p = self.entry.pod();
+                    let p = self.entry.known();
                     if signals.has(Signal::Pod) && self.is_urgent(&p, ending) {
                         break None;
                     }
@@ -319,7 +327,7 @@ impl Worker {
                 () = look => {
                     look_at = None;
                     self.observe().await;
-                    let p = self.entry.pod();
+                    let p = self.entry.known();
                     let verdicts = self.probes.verdicts();
                     self.sync_probes(&p, ending.is_some());
                     let so_far = Plan { steps: plan.steps.clone(), ..plan.clone() };
@@ -363,6 +371,7 @@ impl Worker {
             self.renew_at = mounted.renew_at;
         }
         if outcome.failed {
+            self.done.clear();
             self.back_off();
         } else {
             self.retry.reset();
@@ -392,7 +401,7 @@ impl Worker {
     }
 
     async fn handle(&mut self, signals: Signals) {
-        let p = self.entry.pod();
+        let p = self.entry.known();
         let now = self.agent.clock.now();
         let mut refresh = self.renew_at.is_some_and(|at| at <= now);
         if signals.has(Signal::Pod) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::Object;
-use api::core::v1::Pod;
+use api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
 
 use crate::inbox::{Inbox, Signal};
@@ -28,16 +28,18 @@ struct View {
     /// The node ended the pod: reason and message.
     failed: Option<(String, String)>,
     state: Arc<PodState>,
+    /// The status as last told.
+    status: Option<Arc<PodStatus>>,
 }
 
 impl Entry {
     fn new(pod: Arc<Pod>, gone: bool) -> Self {
-        let view = View { pod: pod.clone(), gone, failed: None, state: Arc::default() };
+        let view = View { pod: pod.clone(), gone, failed: None, state: Arc::default(), status: None };
         Self { uid: pod.uid().to_owned(), inbox: Arc::default(), view: Mutex::new(view) }
     }
 
     /// The pod as the API has it, or had it last.
-    pub fn pod(&self) -> Arc<Pod> {
+    pub fn known(&self) -> Arc<Pod> {
         self.view.lock().pod.clone()
     }
 
@@ -70,6 +72,26 @@ impl Entry {
     pub(crate) fn set_gone(&self) {
         self.view.lock().gone = true;
         self.inbox.wake(Signal::Pod);
+    }
+
+    /// The pod with its status as the node has it, which may be newer than the API's.
+    pub fn pod(&self) -> Arc<Pod> {
+        let (pod, status) = {
+            let view = self.view.lock();
+            (view.pod.clone(), view.status.clone())
+        };
+        match status {
+            Some(status) if pod.status.as_ref() != Some(&*status) => {
+                let mut pod = (*pod).clone();
+                pod.status = Some((*status).clone());
+                Arc::new(pod)
+            }
+            _ => pod,
+        }
+    }
+
+    pub(crate) fn set_status(&self, status: PodStatus) {
+        self.view.lock().status = Some(Arc::new(status));
     }
 
     pub(crate) fn set_state(&self, state: Arc<PodState>) {
@@ -112,7 +134,7 @@ impl Pods {
             .by_uid
             .values()
             .filter(|e| {
-                let pod = e.pod();
+                let pod = e.known();
                 pod.name() == name && pod.namespace() == namespace
             })
             .collect();

@@ -155,7 +155,11 @@ impl Task {
         let mut run = Run::default();
         loop {
             let begun = self.agent.clock.monotonic();
-            let succeeded = self.once(&probe).await;
+            let Some(succeeded) = self.once(&probe).await else {
+                // A question that could not be asked is no answer.
+                self.agent.clock.sleep(period).await;
+                continue;
+            };
             let threshold =
                 if succeeded { seconds(probe.success_threshold, 1) } else { seconds(probe.failure_threshold, 3) };
             if let Some(verdict) = run.count(succeeded, threshold) {
@@ -173,7 +177,7 @@ impl Task {
         }
     }
 
-    async fn once(&self, probe: &Probe) -> bool {
+    async fn once(&self, probe: &Probe) -> Option<bool> {
         let timeout = Duration::from_secs(seconds(probe.timeout_seconds, 1));
         let subject =
             Subject { agent: &self.agent, container: &self.container, container_id: &self.id, ips: &self.ips };
@@ -182,18 +186,18 @@ impl Task {
             self.agent.events.container(&self.pod, &self.container.name, Severity::Warning, reason, message);
         };
         match check(&subject, probe, timeout).await {
-            Outcome::Success => true,
+            Outcome::Success => Some(true),
             Outcome::Warning(text) => {
                 event("ProbeWarning", format!("{kind} probe warning: {text}"));
-                true
+                Some(true)
             }
             Outcome::Failure(text) => {
                 event("Unhealthy", format!("{kind} probe failed: {text}"));
-                false
+                Some(false)
             }
             Outcome::Error(text) => {
-                event("Unhealthy", format!("{kind} probe errored and resulted in failure: {text}"));
-                false
+                event("Unhealthy", format!("{kind} probe errored and resulted in unknown state: {text}"));
+                None
             }
         }
     }

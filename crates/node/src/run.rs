@@ -20,7 +20,7 @@ use crate::objects::Objects;
 use crate::pods::Pods;
 use crate::token::Tokens;
 use crate::volume::Volumes;
-use crate::{pod_source, runtime_events};
+use crate::{log_rotation, pod_source, runtime_events};
 
 /// Why the node agent could not be started. What goes wrong later is logged, told in events and tried again.
 #[derive(Debug, thiserror::Error)]
@@ -163,9 +163,10 @@ pub async fn run(options: Options) -> Result<Handle, Error> {
     let pods: Reflector<Pod> = Reflector::start(client, own, random, &tasks);
     let (ready_sender, ready) = watch::channel(false);
     tasks.spawn("node status", Service::new(agent.clone(), registration, ready_sender).run());
-    let (a, b, c) = (agent.clone(), agent.clone(), agent.clone());
+    let (a, b, c, d) = (agent.clone(), agent.clone(), agent.clone(), agent.clone());
     tasks.supervise("node lease", move || lease::run(a.clone()));
     tasks.supervise("runtime events", move || runtime_events::run(b.clone()));
+    tasks.supervise("log rotation", move || log_rotation::run(d.clone()));
     tasks.supervise("pod source", move || pod_source::run(c.clone(), pods.clone()));
     Ok(Handle { agent, ready })
 }

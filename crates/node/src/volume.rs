@@ -160,7 +160,7 @@ impl Volumes {
     ) -> Result<Job, String> {
         let namespace = p.namespace();
         if let Some(source) = &volume.empty_dir {
-            return Ok(empty_dir(source));
+            return empty_dir(source);
         }
         if let Some(source) = &volume.host_path {
             let type_ = source.type_.clone().unwrap_or_default();
@@ -288,10 +288,13 @@ impl Volumes {
     }
 }
 
-fn empty_dir(source: &EmptyDirVolumeSource) -> Job {
+fn empty_dir(source: &EmptyDirVolumeSource) -> Result<Job, String> {
+    let medium = source.medium.as_deref().unwrap_or_default();
+    if !matches!(medium, "" | "Memory") {
+        return Err(format!("storage medium {medium:?} is not supported by this node"));
+    }
     let size = source.size_limit.as_ref().map(amount::units).filter(|size| *size > 0);
-    let memory = source.medium.as_deref() == Some("Memory");
-    Job::EmptyDir { memory, size_bytes: size, mode: source.mode.map(payload::mode) }
+    Ok(Job::EmptyDir { memory: medium == "Memory", size_bytes: size, mode: source.mode.map(payload::mode) })
 }
 
 /// A token may be read by its pod alone.

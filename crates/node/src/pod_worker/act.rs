@@ -71,25 +71,24 @@ impl Job {
         let mut outcome = Outcome::default();
         let mut starts = Vec::new();
         let mut attempt = None;
+        let mut stuck = false;
         for step in &self.steps {
             match step.clone() {
-                Step::StopPod { grace_seconds } => outcome.failed |= !self.stop_pod(grace_seconds).await,
+                Step::StopPod { grace_seconds } => stuck |= !self.stop_pod(grace_seconds).await,
                 Step::Kill { id, name, message, grace_seconds } => {
-                    outcome.failed |= !self.kill(&id, &name, &message, grace_seconds).await;
+                    stuck |= !self.kill(&id, &name, &message, grace_seconds).await;
                 }
-                Step::RemoveContainer { id } => self.remove_container(&id).await,
-                Step::RemoveSandbox { id } => self.remove_sandbox(&id).await,
+                Step::RemoveContainer { id } => outcome.failed |= !self.remove_container(&id).await,
+                Step::RemoveSandbox { id } => outcome.failed |= !self.remove_sandbox(&id).await,
                 Step::CreateSandbox { attempt: number } => attempt = Some(number),
                 Step::Start { name, kind, restart_count, finished_at } => {
                     starts.push(Start { name, kind, restart_count, finished_at });
                 }
             }
         }
-        if attempt.is_none() && starts.is_empty() {
-            return outcome;
-        }
-        if outcome.failed {
-            // What could not be stopped must not get a twin.
+        outcome.failed |= stuck;
+        // What could not be stopped must not get a twin.
+        if stuck || (attempt.is_none() && starts.is_empty()) {
             return outcome;
         }
         self.start_all(attempt, starts, &mut outcome).await;
@@ -100,16 +99,25 @@ impl Job {
         self.agent.events.pod(&self.pod, severity, reason, message);
     }
 
-    async fn remove_container(&self, id: &str) {
-        if let Err(error) = self.agent.runtime.remove_container(id).await {
+    async fn remove_container(&self, id: &str) -> bool {
+        let result = self.agent.runtime.remove_container(id).await;
+        if let Err(error) = &result {
             tracing::debug!(%error, id, "a dead container cannot be removed yet");
         }
+        result.is_ok()
     }
 
-    async fn remove_sandbox(&self, id: &str) {
-        if let Err(error) = self.agent.runtime.remove_pod_sandbox(id).await {
+    async fn remove_sandbox(&self, id: &str) -> bool {
+        let runtime = &self.agent.runtime;
+        // One that died by itself holds its network until it is stopped.
+        let result = match runtime.stop_pod_sandbox(id).await {
+            Ok(()) => runtime.remove_pod_sandbox(id).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &result {
             tracing::debug!(%error, id, "a dead sandbox cannot be removed yet");
         }
+        result.is_ok()
     }
 
     async fn start_all(&self, attempt: Option<u32>, starts: Vec<Start>, outcome: &mut Outcome) {

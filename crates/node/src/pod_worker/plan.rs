@@ -129,10 +129,7 @@ fn sandbox_change(p: &Pod, state: &PodState) -> Option<u32> {
 
 fn new_sandbox(view: &View<'_>, attempt: u32, plan: &mut Plan) {
     let (p, state) = (view.pod, view.state);
-    let stop = Step::StopPod { grace_seconds: spec_grace_seconds(p) };
-    if !state.is_stopped() {
-        plan.steps.push(stop);
-    }
+    plan.steps.append(&mut stop_if_needed(view));
     let ran_before = attempt != 0 && !state.containers.is_empty();
     if ran_before && !pod::restarts_on_failure(p) && !has_own_restart_policy(p) {
         plan.finished = true;
@@ -149,7 +146,10 @@ fn new_sandbox(view: &View<'_>, attempt: u32, plan: &mut Plan) {
         plan.finished = true;
         return;
     }
-    // A crash back-off outlives the sandbox: do not make one in which nothing may run yet.
+    if attempt > 0 && plan.steps.is_empty() {
+        // A sandbox that died by itself still holds its network.
+        plan.steps.push(Step::StopPod { grace_seconds: spec_grace_seconds(p) });
+    }
     let first_init = pod::init_containers(p).first();
     let first: Vec<&Container> = first_init.map_or(start, |c| vec![c]);
     plan.steps.push(Step::CreateSandbox { attempt });
@@ -187,17 +187,12 @@ fn in_sandbox(view: &View<'_>, plan: &mut Plan) {
             Some(c) if c.phase == Phase::Running => match kill_reason(view, container, c) {
                 None => alive += 1,
                 Some((mut message, always)) => {
-                    let restart = always || pod::restarts_after(p, container, 137);
-                    if restart {
+                    if always || pod::restarts_after(p, container, KILLED) {
                         message += ", will be restarted";
-                        starting += 1;
                     }
                     let grace_seconds = kill_grace_seconds(view, container, c);
                     let (id, name) = (c.id.clone(), c.name.clone());
                     plan.steps.push(Step::Kill { id, name, message, grace_seconds });
-                    if restart {
-                        start_container(view, container, Kind::Regular, plan);
-                    }
                 }
             },
             _ => {
@@ -231,15 +226,24 @@ fn should_start(p: &Pod, container: &Container, last: Option<&state::Container>)
         Some(c) => match c.phase {
             Phase::Running => false,
             Phase::Created | Phase::Unknown => true,
-            Phase::Exited => pod::restarts_after(p, container, c.exit_code),
+            // One that was stopped because its image changed starts again whatever the policy.
+            Phase::Exited => has_changed(container, c) || pod::restarts_after(p, container, c.exit_code),
         },
     }
 }
 
+/// Whether the container in the runtime was made from another definition.
+fn has_changed(container: &Container, current: &state::Container) -> bool {
+    !current.hash.is_empty() && current.hash != labels::container_hash(container)
+}
+
+/// The exit code of a container that was stopped by force.
+const KILLED: i32 = 137;
+
 /// Why a running container has to go, and whether it is started again whatever the policy.
 fn kill_reason(view: &View<'_>, container: &Container, current: &state::Container) -> Option<(String, bool)> {
     let name = &container.name;
-    if !current.hash.is_empty() && current.hash != labels::container_hash(container) {
+    if has_changed(container, current) {
         return Some((format!("Container {name} definition changed"), true));
     }
     let probed = view.probed.get(&current.id)?;
@@ -339,7 +343,6 @@ fn init_containers(view: &View<'_>, plan: &mut Plan) -> Init {
                     let grace_seconds = kill_grace_seconds(view, container, current);
                     let (id, name) = (current.id.clone(), current.name.clone());
                     plan.steps.push(Step::Kill { id, name, message, grace_seconds });
-                    start.insert(index);
                 } else {
                     let startup = view.probed.get(&current.id).and_then(|probed| probed.startup);
                     next = container.startup_probe.is_none() || startup == Some(true);

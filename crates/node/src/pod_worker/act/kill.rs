@@ -23,8 +23,7 @@ impl Job {
         let container = pod::find_container(&self.pod, name);
         let hook = container.as_ref().and_then(|c| c.lifecycle.as_ref()).and_then(|l| l.pre_stop.as_ref());
         if let (Some(container), Some(handler)) = (&container, hook) {
-            let subject =
-                Subject { agent: &self.agent, container, container_id: id, ips: self.state.ips() };
+            let subject = Subject { agent: &self.agent, container, container_id: id, ips: self.state.ips() };
             let limit = Duration::from_secs(u64::try_from(grace_seconds).unwrap_or(0));
             match tokio::time::timeout(limit, hook::run(&subject, handler)).await {
                 Ok(Ok(())) => {}
@@ -69,7 +68,8 @@ impl Job {
         if !stopped {
             return false;
         }
-        for sandbox in self.state.sandboxes.iter().filter(|s| s.ready) {
+        let newest = self.state.sandbox().map(|s| s.id.as_str());
+        for sandbox in self.state.sandboxes.iter().filter(|s| s.ready || Some(s.id.as_str()) == newest) {
             match self.agent.runtime.stop_pod_sandbox(&sandbox.id).await {
                 Ok(()) => {}
                 Err(error) if error.is_not_found() => {}

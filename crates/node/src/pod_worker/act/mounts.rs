@@ -32,6 +32,9 @@ impl Job {
         sandbox: &Sandbox,
         restart_count: u32,
     ) -> Result<Vec<v1::Mount>, ConfigError> {
+        if container.volume_devices.as_ref().is_some_and(|devices| !devices.is_empty()) {
+            return Err(ConfigError::new("block volumes are not supported by this node"));
+        }
         let pod_dir = self.agent.volumes.pod_dir(&self.entry.uid);
         let mut mounts = Vec::new();
         let mut binds = Vec::new();

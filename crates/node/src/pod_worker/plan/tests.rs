@@ -208,7 +208,7 @@ fn a_dead_sandbox_is_replaced() {
     let p = pod_of(TWO);
     let dead = |name| container(&p, name, 0, Phase::Exited, 137);
     let case = Case::new(p.clone(), state_of(vec![sandbox(0, false)], vec![dead("a"), dead("b")]));
-    assert_eq!(short(&case.plan()), "sandbox1 start:a#1 start:b#1");
+    assert_eq!(short(&case.plan()), "stop sandbox1 start:a#1 start:b#1");
     let never = pod_of(r#"{"restartPolicy":"Never","containers":[{"name":"a"}]}"#);
     let case =
         Case::new(never.clone(), state_of(vec![sandbox(0, false)], vec![container(&never, "a", 0, Phase::Exited, 1)]));
@@ -222,13 +222,17 @@ fn a_failed_probe_and_a_new_image_restart_the_container() {
         Case::new(p.clone(), state_of(vec![sandbox(0, true)], vec![container(&p, "a", 0, Phase::Running, 0)]));
     case.probed.insert("a0".into(), Probed { liveness_failed: true, ..Probed::default() });
     let plan = case.plan();
-    assert_eq!(short(&plan), "kill:a start:a#1");
+    assert_eq!(short(&plan), "kill:a");
     let Step::Kill { message, grace_seconds, .. } = &plan.steps[0] else { panic!("{plan:?}") };
     assert_eq!(message, "Container a failed liveness probe, will be restarted");
     assert_eq!(*grace_seconds, 7);
     case.probed.clear();
     case.pod.spec.as_mut().unwrap().containers[0].image = Some("j".into());
-    assert_eq!(short(&case.plan()), "kill:a start:a#1");
+    assert_eq!(short(&case.plan()), "kill:a");
+    case.pod.spec.as_mut().unwrap().restart_policy = Some("Never".into());
+    let killed = state::Container { hash: "old".into(), ..container(&p, "a", 0, Phase::Exited, 137) };
+    case.state = state_of(vec![sandbox(0, true)], vec![killed]);
+    assert_eq!(short(&case.plan()), "start:a#1", "a new image starts whatever the policy");
 }
 
 #[test]
