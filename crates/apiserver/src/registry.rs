@@ -12,6 +12,7 @@ mod patch;
 mod pod;
 mod read;
 mod scale;
+mod service;
 mod token;
 mod update;
 
@@ -56,9 +57,7 @@ pub async fn call(
     let Call { verb, target, options, body } = &call;
     let verbs = resource.strategy.verbs();
     let subresource = target.subresource.as_deref().unwrap_or_default();
-    if resource.namespaced() && target.namespace.is_none() && !matches!(verb, Verb::List | Verb::Watch) {
-        return Err(Status::bad_request("namespace is required"));
-    }
+    check_scope(resource, *verb, target)?;
     if subresource.is_empty() && !verbs.contains(&verb.as_str()) {
         return Err(method_not_allowed(resource, verb.as_str()));
     }
@@ -81,6 +80,21 @@ pub async fn call(
     let mut warnings = answer.warnings.clone();
     warnings.extend(context.warnings);
     Ok(answer.warn(warnings))
+}
+
+/// A path with a namespace where there is none, or without one where it must be, leads nowhere.
+///
+/// # Errors
+/// 404, or 405 for a collection.
+pub fn check_scope(resource: &Resource, verb: Verb, target: &Target) -> Result<(), Status> {
+    match (resource.namespaced(), target.namespace.is_some()) {
+        (true, false) if target.name.is_some() => Err(Status::unknown_resource()),
+        (true, false) if !matches!(verb, Verb::List | Verb::Watch) => {
+            Err(method_not_allowed(resource, verb.as_str()))
+        }
+        (false, true) => Err(Status::unknown_resource()),
+        _ => Ok(()),
+    }
 }
 
 fn method_not_allowed(resource: &Resource, verb: &str) -> Status {

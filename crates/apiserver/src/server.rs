@@ -172,6 +172,7 @@ impl Server {
         typed: bool,
     ) -> Result<WatchStream, Status> {
         let cache = resource.cache("watch")?.clone();
+        registry::check_scope(&resource, call.verb, &call.target)?;
         registry::check_watch_options(&call.options)?;
         let options = WatchOptions {
             filter: self.filter(&resource, call)?,

@@ -430,3 +430,19 @@ async fn a_namespace_demands_security_of_its_pods() {
     let refused = world.patch("/api/v1/namespaces/safe", merge, &wrong.to_string()).await;
     assert_eq!(refused.code, 422, "{}", refused.text());
 }
+
+#[tokio::test]
+async fn a_bound_pod_is_told_its_zone() {
+    let world = cluster().await;
+    let labels = json!({"topology.kubernetes.io/zone": "z1", "example.com/rack": "r"});
+    made(&world, "/api/v1/nodes", json!({"metadata": {"name": "n9", "labels": labels}})).await;
+    let path = "/api/v1/namespaces/default/pods";
+    made(&world, path, pod("zoned")).await;
+    world.server.lookup().wait_fresh().await.unwrap();
+    let binding = json!({"metadata": {"name": "zoned"}, "target": {"kind": "Node", "name": "n9"}});
+    let bound = world.create(&format!("{path}/zoned/binding"), &binding.to_string()).await;
+    assert_eq!(bound.code, 201, "{}", bound.text());
+    let pod = world.get(&format!("{path}/zoned")).await.json();
+    assert_eq!(pod["spec"]["nodeName"], "n9");
+    assert_eq!(pod["metadata"]["labels"], json!({"topology.kubernetes.io/zone": "z1"}));
+}

@@ -59,6 +59,10 @@ async fn paths_that_are_not_served() {
     for path in ["//api/v1/pods", "/api/v1/namespaces/a%2Fb/pods", "/api/v1/namespaces/../pods"] {
         assert_eq!(world.get(path).await.code, 404, "{path}");
     }
+    for path in ["/api/v1/pods/p", "/api/v1/namespaces/default/nodes", "/api/v1/namespaces/default/nodes/n"] {
+        assert_eq!(world.get(path).await.code, 404, "{path}");
+    }
+    assert_eq!(world.create("/api/v1/configmaps", r#"{"metadata":{"name":"a"}}"#).await.code, 405);
     let subresource = world.get("/api/v1/namespaces/default/configmaps/a/status").await;
     assert_eq!(subresource.code, 404);
     let method = world.send(Method::OPTIONS, "/api/v1/namespaces/default/configmaps", &[], "").await;
