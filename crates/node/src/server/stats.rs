@@ -213,14 +213,6 @@ fn total<'a>(
 pub async fn metrics(shared: &Shared) -> Result<Reply, Failure> {
     let open = shared.options.streams_len_max - shared.streams.available_permits();
     let mut text = String::new();
-    let pods = shared.pods.pods();
-    put(
-        &mut text,
-        "kubelet_running_pods",
-        "gauge",
-        "Number of pods on this node",
-        &[(String::new(), pods.len() as f64)],
-    );
     let streams = [(String::new(), open as f64)];
     put(
         &mut text,

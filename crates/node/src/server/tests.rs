@@ -108,7 +108,7 @@ async fn plain_requests(client: &Client) {
     let metrics = client.get("/metrics/resource").await.text();
     assert!(metrics.contains("container_memory_working_set_bytes{container=\"main\",namespace=\"ns\",pod=\"web\"}"));
     assert!(metrics.contains("resource_scrape_error 0"), "{metrics}");
-    assert!(client.get("/metrics").await.text().contains("kubelet_running_pods 1"));
+    assert!(client.get("/metrics").await.text().contains("pintle_node_streams 0"));
 }
 
 async fn commands(client: &Client) {
@@ -165,7 +165,7 @@ async fn old_protocols(client: &Client) {
 }
 
 async fn terminal(client: &Client) {
-    let script = "while [ \"$(busybox stty size)\" != '40 100' ]; do sleep 0.05; done; echo resized >&2";
+    let script = "while [ \"$(busybox stty size 2>/dev/null)\" != '40 100' ]; do sleep 0.05; done; echo resized >&2";
     let path = format!("/exec/ns/web/main?input=1&output=1&error=1&tty=1{}", command(&["sh", "-c", script]));
     let mut stream = client.websocket(&path, "v5.channel.k8s.io").await;
     stream.send(4, br#"{"Width":100,"Height":40}"#).await;
@@ -259,7 +259,7 @@ async fn port_forward(client: &Client) {
     }
     for (_, _, error, data) in &answers[..2] {
         let data = String::from_utf8_lossy(data);
-        assert!(error.is_empty() && data.starts_with("HTTP/1.0 200") && data.contains(CONTENT), "{data}");
+        assert!(error.is_empty() && data.starts_with("HTTP/1.1 200") && data.contains(CONTENT), "{data}");
     }
     let refused = String::from_utf8_lossy(&answers[2].2);
     assert!(refused.contains("connection refused"), "{refused:?}");
@@ -268,8 +268,10 @@ async fn port_forward(client: &Client) {
     let mut stream = client.websocket("/portForward/ns/web?ports=8080,1", "v4.channel.k8s.io").await;
     stream.send(0, GET).await;
     let outcome = stream.outcome().await;
-    let data = String::from_utf8_lossy(&outcome.channels[&0]);
-    assert!(data.starts_with("\x50\x1fHTTP/1.0 200") && data.contains(CONTENT), "{data:?}");
+    let (port, data) = outcome.channels[&0].split_at(2);
+    assert_eq!(port, 8080u16.to_le_bytes());
+    let data = String::from_utf8_lossy(data);
+    assert!(data.starts_with("HTTP/1.1 200") && data.contains(CONTENT), "{data:?}");
     assert_eq!(outcome.channels[&1], 8080u16.to_le_bytes());
     assert!(outcome.channels[&3].starts_with(&1u16.to_le_bytes()));
     assert!(String::from_utf8_lossy(&outcome.channels[&3]).contains("connection refused"));
