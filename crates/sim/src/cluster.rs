@@ -1,0 +1,211 @@
+//! A cluster in one thread: started, used as any caller, moved through time, and ended with a look at what went wrong.
+
+mod control_plane;
+mod in_process;
+mod panics;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use api::{Call, Status};
+use apiserver::{Answer, Caller, Server};
+use base::{Clock, Random, TaskGroup};
+use client::Client;
+use cri::{Fake, Runtime, fake};
+
+/// When every simulation begins.
+const EPOCH: &str = "2026-01-01T00:00:00Z";
+/// Long enough for what is ready to run at an instant, short enough to show in no age.
+const INSTANT: Duration = Duration::from_micros(10);
+/// How long the parts have to end.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(60);
+/// What can be pulled in a simulation; any other image is missing.
+const IMAGES: &[&str] =
+    &["busybox", "nginx", "web:1", "web:2", "web:3", "registry.k8s.io/pause:3.10", "private.example/app:1"];
+
+/// How a cluster is made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Names, delays and jitter are drawn from it.
+    pub seed: u64,
+    /// How many nodes run an agent: `node-1`, `node-2` ...
+    pub nodes: usize,
+    /// Whether there are controllers and a scheduler.
+    pub controllers: bool,
+    pub scheduler: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { seed: 1, nodes: 0, controllers: true, scheduler: true }
+    }
+}
+
+/// A running cluster. It lives in the runtime of [`block_on`].
+pub struct Cluster {
+    server: Arc<Server>,
+    clock: Clock,
+    tasks: TaskGroup,
+    runtimes: Vec<(String, Fake, TaskGroup)>,
+    /// Pods' volumes.
+    _data: tempfile::TempDir,
+}
+
+/// Runs a simulation: one thread, the clock paused. Time moves on when everything waits for it.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    panics::listen();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.expect("a runtime needs only file descriptors").block_on(future)
+}
+
+/// The one who may do everything.
+pub fn admin() -> Arc<Caller> {
+    Arc::new(Caller::new("kubernetes-admin", &["system:masters"]))
+}
+
+/// A caller with these groups; those that service accounts and nodes have by themselves are added.
+pub fn caller(user: &str, groups: &[&str]) -> Arc<Caller> {
+    let mut groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+    if let Some((namespace, _)) = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+        groups.push("system:serviceaccounts".to_owned());
+        groups.push(format!("system:serviceaccounts:{namespace}"));
+    }
+    if user.starts_with("system:node:") {
+        groups.push("system:nodes".to_owned());
+    }
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    Arc::new(if user == apiserver::authn::ANONYMOUS { Caller::anonymous() } else { Caller::new(user, &groups) })
+}
+
+impl Cluster {
+    /// Starts all parts; the cluster's own objects are there when this returns.
+    ///
+    /// # Errors
+    /// What kept a part from starting.
+    pub async fn start(options: Options) -> Result<Self> {
+        let clock = Clock::simulated(EPOCH.parse().context("the epoch")?);
+        let random = Random::seeded(options.seed);
+        let tasks = TaskGroup::new();
+        let data = tempfile::Builder::new().prefix("pintle-sim-").tempdir()?;
+        let plane = control_plane::Plane { clock, random: random.clone(), tasks: tasks.clone() };
+        let server = plane.start(&options).await?;
+        let mut cluster = Self { server, clock, tasks, runtimes: Vec::new(), _data: data };
+        for number in 1..=options.nodes {
+            cluster.add_node(&format!("node-{number}"), number, &random).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// Starts a node agent over a fake runtime of its own.
+    async fn add_node(&mut self, name: &str, number: usize, random: &Random) -> Result<()> {
+        let tasks = self.tasks.child();
+        let runtime = Fake::with(self.clock, random.clone(), tasks.clone(), fake::Options::default());
+        IMAGES.iter().for_each(|image| runtime.publish_image(image));
+        let folder = self._data.path().join(name);
+        let options = node::Options {
+            node_name: name.to_owned(),
+            node_ips: vec![format!("192.0.2.{number}")],
+            runtime: Runtime::Fake(runtime.clone()),
+            client: self.client(&caller(&format!("system:node:{name}"), &[])),
+            clock: self.clock,
+            random: random.clone(),
+            tasks: tasks.clone(),
+            pod_logs_dir: folder.join("logs"),
+            data_dir: folder,
+            cluster_dns: vec!["10.43.0.10".to_owned()],
+            cluster_domain: "cluster.local".to_owned(),
+            instance: "sim".to_owned(),
+            cgroups: false,
+            kubelet_port: 10250,
+            pod_cidr: None,
+            version: "v1.37.0+pintle.sim".to_owned(),
+            labels: Default::default(),
+            taints: Vec::new(),
+            pods_max: 110,
+            starts_max: 16,
+            resolv_conf: "/nonexistent".into(),
+        };
+        let handle = node::run(options).await.with_context(|| format!("starting {name}"))?;
+        let ready = tokio::time::timeout(Duration::from_secs(120), handle.wait_ready()).await;
+        ready.with_context(|| format!("{name} is not ready after two minutes"))?;
+        self.runtimes.push((name.to_owned(), runtime, tasks));
+        Ok(())
+    }
+
+    /// A client that acts as `caller`.
+    pub fn client(&self, caller: &Arc<Caller>) -> Client {
+        in_process::client(&self.server, caller.clone())
+    }
+
+    /// One call through the whole request pipeline, warnings and all.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub async fn call(&self, caller: &Arc<Caller>, call: Call) -> Result<Answer, Status> {
+        self.server.call(caller, call).await
+    }
+
+    /// A watch through the whole request pipeline.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub async fn watch(&self, caller: &Arc<Caller>, call: Call) -> Result<apiserver::WatchStream, Status> {
+        self.server.watch(caller, call).await
+    }
+
+    /// The cluster's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Lets time pass, with everything that happens in it.
+    pub async fn advance(&self, duration: Duration) {
+        self.clock.sleep(duration).await;
+    }
+
+    /// Lets everything happen that can happen without time passing.
+    pub async fn settle(&self) {
+        self.clock.sleep(INSTANT).await;
+    }
+
+    /// The container runtime of a node.
+    pub fn runtime(&self, node: &str) -> Option<&Fake> {
+        self.runtimes.iter().find(|(name, ..)| name == node).map(|(_, runtime, _)| runtime)
+    }
+
+    /// Ends a node's agent, as if the machine had lost power: nothing more is heard of it.
+    pub fn stop_node(&self, node: &str) -> bool {
+        let found = self.runtimes.iter().find(|(name, ..)| name == node);
+        found.inspect(|(_, _, tasks)| tasks.cancel()).is_some()
+    }
+
+    /// Ends the cluster.
+    ///
+    /// # Errors
+    /// If a task panicked while it ran, or would not end.
+    pub async fn stop(self) -> Result<()> {
+        let ended = self.tasks.shutdown(SHUTDOWN_MAX).await;
+        unmount_below(self._data.path());
+        let panics = panics::take();
+        if !panics.is_empty() {
+            bail!("tasks panicked:\n{}", panics.join("\n"));
+        }
+        if !ended {
+            bail!("some tasks did not end");
+        }
+        Ok(())
+    }
+}
+
+/// Pods' tokens and secrets lie in small file systems of their own.
+fn unmount_below(folder: &std::path::Path) {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut points: Vec<&str> = table.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+    points.retain(|point| std::path::Path::new(point).starts_with(folder));
+    for point in points.iter().rev() {
+        if let Err(error) = rustix::mount::unmount(*point, rustix::mount::UnmountFlags::DETACH) {
+            tracing::warn!(point, %error, "a pod's file system stays mounted");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The client's transport within the simulation: requests take the API server's whole pipeline, authorization and
+//! admission included; only sockets and JSON are left out.
+
+use std::sync::Arc;
+
+use api::{Call, Reply, WatchEvent};
+use apiserver::{Caller, Server};
+use client::{BoxFuture, BoxStream, Client, Error, Transport};
+use futures_util::StreamExt;
+
+struct InProcess {
+    server: Arc<Server>,
+    caller: Arc<Caller>,
+}
+
+/// A client that acts as `caller`.
+pub fn client(server: &Arc<Server>, caller: Arc<Caller>) -> Client {
+    Client::new(Arc::new(InProcess { server: server.clone(), caller }))
+}
+
+impl Transport for InProcess {
+    fn call(&self, call: Call) -> BoxFuture<Result<Reply, Error>> {
+        let (server, caller) = (self.server.clone(), self.caller.clone());
+        Box::pin(async move { Ok(server.call(&caller, call).await?.into_reply()?) })
+    }
+
+    fn watch(&self, call: Call) -> BoxFuture<Result<BoxStream<WatchEvent>, Error>> {
+        let (server, caller) = (self.server.clone(), self.caller.clone());
+        Box::pin(async move {
+            let stream = server.watch(&caller, call).await?;
+            let events = futures_util::stream::unfold(stream, |mut stream| async move {
+                let event = stream.next().await?;
+                Some((event, stream))
+            });
+            Ok(events.boxed() as BoxStream<WatchEvent>)
+        })
+    }
+}
