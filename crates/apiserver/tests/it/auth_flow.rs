@@ -159,6 +159,11 @@ async fn rights_come_from_roles() {
     let myself = send_as(&world, Some(jane), Method::POST, path, &[], "{}").await.json();
     assert_eq!(myself["status"]["userInfo"]["username"], "jane");
 
+    // What is taken back is gone.
+    assert_eq!(world.delete(&format!("{bindings}/dev-edit"), "").await.code, 200);
+    world.server.lookup().wait_fresh().await.unwrap();
+    assert_eq!(get_as(&world, jane, "/api/v1/namespaces/default/pods").await.code, 403);
+
     // A role that is not there.
     made(&world, bindings, binding("dev-gone", "gone")).await;
     world.server.lookup().wait_fresh().await.unwrap();
