@@ -47,7 +47,7 @@ fn exit_code(status: &Value) -> &Value {
 async fn serves_a_pod() {
     Bench::run(async |bench| {
         let client = bench.client();
-        access(&bench).await;
+        access(bench).await;
         plain_requests(&client).await;
         commands(&client).await;
         old_protocols(&client).await;
@@ -55,8 +55,8 @@ async fn serves_a_pod() {
         much(&client).await;
         spdy(&client).await;
         port_forward(&client).await;
-        logs(&bench, &client).await;
-        attach_and_follow(&bench, &client).await;
+        logs(bench, &client).await;
+        attach_and_follow(bench, &client).await;
     })
     .await;
 }

@@ -61,7 +61,8 @@ impl Encoder {
         out.put_slice(&block);
     }
 
-    /// The answer to a new stream.
+    /// The answer to a new stream: what a server says.
+    #[cfg(test)]
     pub fn syn_reply(&mut self, stream: u32, headers: &[(&str, &str)], out: &mut BytesMut) {
         let block = self.0.compress(headers);
         control(SYN_REPLY, 0, 4 + block.len(), out);
@@ -76,7 +77,8 @@ pub fn put_ping(id: u32, out: &mut BytesMut) {
     out.put_u32(id);
 }
 
-/// The end of a stream that will not be used.
+/// The end of a stream that will not be used: what a server says.
+#[cfg(test)]
 pub fn put_rst_stream(stream: u32, status: u32, out: &mut BytesMut) {
     control(RST_STREAM, 0, 8, out);
     out.put_u32(stream);
