@@ -2,9 +2,11 @@
 //! them (`validate`); the registry calls the two phases in its one order.
 
 pub mod default_toleration_seconds;
+pub mod limit_ranger;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
 pub mod pod_security;
+pub mod pod_topology_labels;
 pub mod priority;
 pub mod rbac_escalation;
 pub mod runtime_class;
@@ -104,6 +106,7 @@ pub trait Plugin: Send + Sync + 'static {
 /// Every built-in plugin, in the order upstream calls them.
 pub static ALL: &[&dyn Plugin] = &[
     &namespace_lifecycle::Plugin,
+    &limit_ranger::Plugin,
     &service_account::Plugin,
     &node_restriction::Plugin,
     &taint_nodes_by_condition::Plugin,
@@ -111,6 +114,7 @@ pub static ALL: &[&dyn Plugin] = &[
     &priority::Plugin,
     &default_toleration_seconds::Plugin,
     &runtime_class::Plugin,
+    &pod_topology_labels::Plugin,
     &rbac_escalation::Plugin,
 ];
 

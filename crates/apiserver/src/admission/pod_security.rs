@@ -9,6 +9,7 @@ pub mod checks;
 use std::collections::BTreeMap;
 
 use api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use api::batch::v1::{CronJob, Job};
 use api::core::v1::{Namespace, Pod, PodSpec, PodTemplate, PodTemplateSpec, ReplicationController};
 use api::meta::v1::ObjectMeta;
 use api::{FieldErrors, Object, Path, Status};
@@ -82,7 +83,8 @@ impl super::Plugin for Plugin {
             && match (group, resource) {
                 ("", "pods") => !IGNORED.contains(&subresource),
                 ("", "namespaces" | "podtemplates" | "replicationcontrollers")
-                | ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets") => subresource.is_empty(),
+                | ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets")
+                | ("batch", "cronjobs" | "jobs") => subresource.is_empty(),
                 _ => false,
             }
     }
@@ -203,6 +205,10 @@ fn template(object: &dyn Object) -> Option<(&ObjectMeta, &PodSpec)> {
         &own.spec.template
     } else if let Some(own) = any.downcast_ref::<DaemonSet>() {
         &own.spec.template
+    } else if let Some(own) = any.downcast_ref::<Job>() {
+        &own.spec.as_ref()?.template
+    } else if let Some(own) = any.downcast_ref::<CronJob>() {
+        &own.spec.job_template.spec.as_ref()?.template
     } else {
         &any.downcast_ref::<StatefulSet>()?.spec.template
     };

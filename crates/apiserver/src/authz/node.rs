@@ -78,7 +78,11 @@ impl Authorizer for Node {
                 ("", "serviceaccounts") => return self.get(&asked, Thing::ServiceAccount, lookup),
                 ("", "nodes") => return own_node(&asked),
                 ("", "pods") => return self.pod(&asked, lookup),
-                ("coordination.k8s.io", "leases") => return lease(&asked),
+                ("coordination.k8s.io", "leases") => {
+                    // A node's heartbeat keeps the graph near the present, and what it was compared with short-lived.
+                    self.read(lookup, |_| ());
+                    return lease(&asked);
+                }
                 ("storage.k8s.io", "csinodes") => return csi_node(&asked),
                 _ => {}
             }

@@ -179,8 +179,9 @@ impl Index {
     }
 }
 
-fn typed<T: Typed>(entry: Option<&Entry>) -> Option<Arc<T>> {
-    api::downcast_arc(entry?.object().ok()?)
+/// The object of an entry, without leaving its typed form behind in the cache.
+fn typed<T: Typed>(entry: Option<&Entry>) -> Option<Box<T>> {
+    entry?.object_to_change().ok()?.into_any_box().downcast().ok()
 }
 
 fn name(metadata: &ObjectMeta) -> String {

@@ -11,6 +11,7 @@ use api::{Object, Typed};
 
 use crate::Lookup;
 use crate::authz::follow::{Follower, cache_of};
+use crate::cache::Entry;
 
 /// Pods made by the node itself refer to nothing.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -50,7 +51,11 @@ impl Graph {
 
     pub fn advance(&mut self, lookup: &Lookup) {
         let Self { seen, pods, nodes } = self;
-        seen.advance(cache_of::<Pod>(lookup), |old, new| {
+        let cache = cache_of::<Pod>(lookup);
+        let paths = cache.map(|cache| cache.strategy.selectable_paths()).unwrap_or_default();
+        let node_at = paths.iter().position(|path| *path == "spec.nodeName");
+        let is_bound = |entry: &Entry| node_at.is_none_or(|at| !entry.fields()[at].is_empty());
+        seen.advance(cache, |old, new| {
             let Some(entry) = new.or(old) else { return };
             let key = (entry.namespace().to_owned(), entry.name().to_owned());
             if let Some(bound) = pods.remove(&key)
@@ -61,8 +66,9 @@ impl Graph {
                     nodes.remove(&bound.node);
                 }
             }
-            let Some(object) = new.and_then(|new| new.object().ok()) else { return };
-            let Some(pod) = api::downcast::<Pod>(&*object) else { return };
+            // Without leaving the typed form behind in the cache.
+            let object = new.filter(|new| is_bound(new)).and_then(|new| new.object_to_change().ok());
+            let Some(pod) = object.as_deref().and_then(api::downcast::<Pod>) else { return };
             let Some(spec) = &pod.spec else { return };
             let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) else { return };
             let node: Arc<str> = node.into();
