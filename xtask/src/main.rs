@@ -1,5 +1,6 @@
 //! Chores of the project that are programs: `cargo run -p xtask -- NAME`. One file each, one line each below.
 
+mod bench;
 mod cri;
 mod tidy;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 type Chore = (&'static str, &'static str, fn() -> anyhow::Result<()>);
 
 const ALL: &[Chore] = &[
+    ("bench", "measures a server and prints the table of ARCHITECTURE.md section 6", bench::run),
     ("cri", "writes crates/cri/src/generated from crates/cri/proto", cri::run),
     ("tidy", "checks the rules of ARCHITECTURE.md", tidy::run),
 ];
