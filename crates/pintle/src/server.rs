@@ -60,8 +60,12 @@ fn check(arguments: &ServerArgs) -> Result<()> {
 }
 
 fn log(level: &str) -> Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(level).with_context(|| format!("--log-level {level}"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    use std::io::IsTerminal;
+    // The database tells of its own inner life at `info`.
+    let filter = tracing_subscriber::EnvFilter::try_new(format!("fjall=warn,lsm_tree=warn,{level}"))
+        .with_context(|| format!("--log-level {level}"))?;
+    let terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
     Ok(())
 }
 

@@ -183,11 +183,11 @@ fn create_new(deployment: &Deployment, count: i32, next: i64, view: &View<'_>, n
         },
         status: None,
     };
-    let step = Step::create(set).on_failure("ReplicaSetCreateError", "Failed to create new replica set: ");
-    plan.push(step);
+    let mut step = Step::create(set).on_failure("ReplicaSetCreateError", "Failed to create new replica set: ");
     if count > 0 {
-        plan.normal("ScalingReplicaSet", format!("Scaled up replica set {name} from 0 to {count}"));
+        step = step.tells("ScalingReplicaSet", format!("Scaled up replica set {name} from 0 to {count}"));
     }
+    plan.push(step);
     plan.steps.extend(set_revision(deployment, &next.to_string()));
     if status::has_deadline(deployment) && plan.steps.len() == 1 {
         let message = format!("Created new replica set \"{name}\"");

@@ -26,12 +26,12 @@ pub fn resize(plan: &mut Plan, deployment: &Deployment, set: &ReplicaSet, to: i3
     if new == *set {
         return;
     }
-    plan.push(Step::update(new));
+    let mut step = Step::update(new);
     if from != to {
         let way = if from < to { "up" } else { "down" };
-        let message = format!("Scaled {way} replica set {} from {from} to {to}", set.name());
-        plan.normal("ScalingReplicaSet", message);
+        step = step.tells("ScalingReplicaSet", format!("Scaled {way} replica set {} from {from} to {to}", set.name()));
     }
+    plan.push(step);
 }
 
 /// Whether `spec.replicas` changed since the sets were last sized.

@@ -162,8 +162,9 @@ async fn run(worker: &Worker, about: Option<&dyn Object>, step: Step) -> Result<
     let result = write(&worker.client, step.op).await;
     if let Some(about) = about {
         match (&result, report.success, report.failure) {
-            (Ok((_, name)), Some((reason, message)), _) => {
-                worker.recorder.normal(about, reason, format!("{message}{name}"));
+            (Ok((_, name)), Some(success), _) => {
+                let name = if success.with_name { name } else { "" };
+                worker.recorder.normal(about, success.reason, format!("{}{name}", success.message));
             }
             (Err(error), _, Some((reason, message))) if !terminating(error) => {
                 worker.recorder.warning(about, reason, format!("{message}{error}"));

@@ -36,12 +36,20 @@ pub struct Step {
     pub batch: Option<u32>,
 }
 
-/// Which events a step writes about the primary object: the reason, and the message up to the object's name
-/// (success) or the error (failure).
+/// Which events a step writes about the primary object: the reason, and the message up to the error (failure).
 #[derive(Debug, Default, Clone)]
 pub struct Report {
-    pub success: Option<(&'static str, String)>,
+    pub success: Option<Success>,
     pub failure: Option<(&'static str, String)>,
+}
+
+/// What a successful step tells.
+#[derive(Debug, Clone)]
+pub struct Success {
+    pub reason: &'static str,
+    pub message: String,
+    /// The written object's name, which the server may have chosen, ends the message.
+    pub with_name: bool,
 }
 
 /// What is written.
@@ -105,8 +113,15 @@ impl Step {
         self
     }
 
+    /// On success: an event whose message ends with the written object's name.
     pub fn on_success(mut self, reason: &'static str, message: impl Into<String>) -> Self {
-        self.report.success = Some((reason, message.into()));
+        self.report.success = Some(Success { reason, message: message.into(), with_name: true });
+        self
+    }
+
+    /// On success: an event with just this message.
+    pub fn tells(mut self, reason: &'static str, message: impl Into<String>) -> Self {
+        self.report.success = Some(Success { reason, message: message.into(), with_name: false });
         self
     }
 
