@@ -59,15 +59,16 @@ impl Resource {
         })
     }
 
-    /// As [`Resource::object`], to change.
+    /// As [`Resource::object`], whole, to change.
     ///
     /// # Errors
     /// As [`Resource::object`].
     pub fn object_to_change(&self, entry: &Entry) -> Result<Box<dyn Object>, Status> {
-        match self.convert {
-            None => entry.object_to_change(),
-            Some(convert) => Ok((convert.from_stored)(&*entry.object()?)),
-        }
+        let object = entry.object_to_change()?;
+        Ok(match self.convert {
+            None => object,
+            Some(convert) => (convert.from_stored)(&*object),
+        })
     }
 
     /// As [`Resource::object`], without keeping what was decoded.
@@ -94,7 +95,7 @@ impl Resource {
     pub fn write(&self, entry: &Entry, out: &mut Vec<u8>) {
         match self.convert {
             None => entry.write(out),
-            Some(_) => match self.object(entry) {
+            Some(_) => match self.object_to_change(entry) {
                 Ok(object) => out.extend_from_slice(&object.encode()),
                 Err(error) => {
                     tracing::error!(key = %entry.key, %error, "an object cannot be converted");

@@ -163,6 +163,11 @@ impl Context<'_> {
         self.current().await?.ok_or_else(|| self.resource.not_found(self.name()))
     }
 
+    /// The whole object of an entry, `managedFields` included.
+    pub(crate) fn whole(&self, entry: &Entry) -> Result<Arc<dyn Object>, Status> {
+        self.resource.object_to_change(entry).map(Arc::from)
+    }
+
     pub(crate) fn conflict(&self, why: &str) -> Status {
         Status::conflict(self.resource.group(), self.resource.plural(), self.name(), why)
     }

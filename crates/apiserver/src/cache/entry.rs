@@ -58,8 +58,7 @@ impl Entry {
         let name_at = key.rfind('/').map_or(0, |slash| slash + 1);
         let typed = OnceLock::new();
         if keep {
-            object.metadata_mut().resource_version = Some(revision.to_string());
-            let _ = typed.set(Arc::from(object));
+            let _ = typed.set(shared(object, revision));
         }
         Ok(Self {
             name_at,
@@ -141,7 +140,11 @@ impl Entry {
         &self.stored
     }
 
-    /// The typed form, shared.
+    fn decode(&self) -> Result<Box<dyn Object>, Status> {
+        self.kind.decode(&self.stored).map_err(|error| undecodable(&self.key, &error))
+    }
+
+    /// The typed form, shared, without `managedFields`: those are large, and nobody in the process reads them.
     ///
     /// # Errors
     /// 500 if the bytes are not of their kind (they were checked when the entry was made).
@@ -149,31 +152,27 @@ impl Entry {
         if let Some(object) = self.typed.get() {
             return Ok(object.clone());
         }
-        let mut object = self.kind.decode(&self.stored).map_err(|error| undecodable(&self.key, &error))?;
-        object.metadata_mut().resource_version = Some(self.revision.to_string());
-        Ok(self.typed.get_or_init(|| Arc::from(object)).clone())
+        let object = shared(self.decode()?, self.revision);
+        Ok(self.typed.get_or_init(|| object).clone())
     }
 
-    /// The typed form, not kept if it is not there: for looking at many objects once.
+    /// As [`Entry::object`], but what had to be decoded is not kept: for looking at many objects once.
     ///
     /// # Errors
     /// As [`Entry::object`].
     pub fn object_to_look_at(&self) -> Result<Arc<dyn Object>, Status> {
         match self.typed.get() {
             Some(object) => Ok(object.clone()),
-            None => self.object_to_change().map(Arc::from),
+            None => Ok(shared(self.decode()?, self.revision)),
         }
     }
 
-    /// A copy of the typed form to change, with its `resourceVersion`.
+    /// The whole typed form, to change and write back.
     ///
     /// # Errors
     /// As [`Entry::object`].
     pub fn object_to_change(&self) -> Result<Box<dyn Object>, Status> {
-        if let Some(object) = self.typed.get() {
-            return Ok(object.boxed_clone());
-        }
-        let mut object = self.kind.decode(&self.stored).map_err(|error| undecodable(&self.key, &error))?;
+        let mut object = self.decode()?;
         object.metadata_mut().resource_version = Some(self.revision.to_string());
         Ok(object)
     }
@@ -226,6 +225,13 @@ impl Entry {
         self.write(&mut out);
         out
     }
+}
+
+fn shared(mut object: Box<dyn Object>, revision: u64) -> Arc<dyn Object> {
+    let metadata = object.metadata_mut();
+    metadata.resource_version = Some(revision.to_string());
+    metadata.managed_fields = None;
+    Arc::from(object)
 }
 
 fn undecodable(key: &str, error: &api::codec::DecodeError) -> Status {

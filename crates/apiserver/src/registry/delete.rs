@@ -108,7 +108,7 @@ impl Context<'_> {
 
     /// One try; `None` if the object changed meanwhile.
     async fn try_delete(&mut self, entry: &Arc<Entry>, options: &DeleteOptions) -> Result<Option<Answer>, Status> {
-        let object = self.resource.object(entry)?;
+        let object = self.whole(entry)?;
         self.check_preconditions(options, &*object)?;
         self.admit(Phase::Mutate, Operation::Delete, None, Some(&object), Some(options)).await?;
         self.admit(Phase::Validate, Operation::Delete, None, Some(&object), Some(options)).await?;

@@ -53,7 +53,7 @@ impl Context<'_> {
         name_it(&mut config, self.name(), self.namespace());
         for _ in 0..=TRIES_MAX {
             let old = self.current().await?;
-            let live = old.as_ref().map(|old| self.resource.object(old)).transpose()?;
+            let live = old.as_ref().map(|old| self.whole(old)).transpose()?;
             let asked = config["metadata"]["resourceVersion"].as_str().unwrap_or_default();
             let version = live.as_ref().map_or("", |live| live.resource_version());
             if !asked.is_empty() && asked != version {
@@ -66,13 +66,13 @@ impl Context<'_> {
             let decoded = body::from_parsed(kind, parsed, self.options.field_validation)?;
             metadata::match_name(self.name(), self.namespace(), &*decoded.object)?;
             self.recorded = true;
-            let Some(old) = old else {
+            let (Some(old), Some(live)) = (old, live) else {
                 if !self.subresource.is_empty() {
                     return Err(self.resource.not_found(self.name()));
                 }
                 return self.create_object(decoded.object).await.map(Answer::created);
             };
-            if let Tried::Done(entry) = self.try_update(&old, decoded.object).await? {
+            if let Tried::Done(entry) = self.try_update(&old, &live, decoded.object).await? {
                 return Ok(Answer::ok(self.payload(entry)));
             }
         }

@@ -31,7 +31,7 @@ impl Context<'_> {
         for _ in 0..=TRIES_MAX {
             self.warnings.truncate(warned);
             let old = self.existing().await?;
-            let current = self.resource.object(&old)?;
+            let current = self.whole(&old)?;
             let (patched, warnings) =
                 apply(self.resource.kind(), kind, &*current, text, self.options.field_validation)?;
             self.warnings.extend(warnings);
@@ -39,7 +39,7 @@ impl Context<'_> {
             if patched.resource_version() != current.resource_version() && !patched.resource_version().is_empty() {
                 return Err(self.conflict(MODIFIED));
             }
-            if let Tried::Done(entry) = self.try_update(&old, patched).await? {
+            if let Tried::Done(entry) = self.try_update(&old, &current, patched).await? {
                 return Ok(Answer::ok(self.payload(entry)));
             }
         }

@@ -58,9 +58,10 @@ impl Context<'_> {
             }
             let replicas = wanted.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
             self.check_replicas(replicas)?;
-            let mut object = self.resource.object_to_change(&old)?;
+            let whole = self.whole(&old)?;
+            let mut object = whole.boxed_clone();
             self.resource.strategy.set_scale(&mut *object, replicas);
-            if let Tried::Done(entry) = self.try_update(&old, object).await? {
+            if let Tried::Done(entry) = self.try_update(&old, &whole, object).await? {
                 return Ok(Answer::ok(Payload::Object(Arc::new(self.scale_of(&entry)?))));
             }
             if !matches!(wanted.resource_version(), "" | "0") {

@@ -51,7 +51,8 @@ impl Context<'_> {
                 }
                 _ => {}
             }
-            if let Tried::Done(entry) = self.try_update(&old, object.boxed_clone()).await? {
+            let whole = self.whole(&old)?;
+            if let Tried::Done(entry) = self.try_update(&old, &whole, object.boxed_clone()).await? {
                 return Ok(Answer::ok(self.payload(entry)));
             }
             if asked.is_some() {
@@ -97,9 +98,9 @@ impl Context<'_> {
     pub(super) async fn try_update(
         &mut self,
         old_entry: &Arc<Entry>,
+        old: &Arc<dyn Object>,
         mut new: Box<dyn Object>,
     ) -> Result<Tried, Status> {
-        let old = self.resource.object(old_entry)?;
         if !new.uid().is_empty() && new.uid() != old.uid() {
             return Err(self.uid_conflict(new.uid(), old.uid()));
         }
@@ -108,35 +109,35 @@ impl Context<'_> {
         new.metadata_mut().resource_version.clone_from(&old.metadata().resource_version);
         strategy.default(&mut *new);
         if !self.recorded {
-            self.record(Some(&*old), &mut *new);
+            self.record(Some(&**old), &mut *new);
         }
         let managed_fields = new.metadata().managed_fields.clone();
-        self.admit(Phase::Mutate, Operation::Update, Some(&mut *new), Some(&old), None).await?;
+        self.admit(Phase::Mutate, Operation::Update, Some(&mut *new), Some(old), None).await?;
         strategy.default(&mut *new);
 
-        metadata::keep_system_fields(&mut *new, &*old);
+        metadata::keep_system_fields(&mut *new, &**old);
         match self.subresource {
             "" | "scale" => {
-                strategy.prepare_update(&mut *new, &*old);
-                namespace::prepare_update(&mut *new, &*old);
+                strategy.prepare_update(&mut *new, &**old);
+                namespace::prepare_update(&mut *new, &**old);
             }
-            "finalize" => namespace::prepare_finalize(&mut *new, &*old),
-            "ephemeralcontainers" => super::pod::prepare_ephemeral_containers(&mut *new, &*old),
-            "resize" => super::pod::prepare_resize(&mut *new, &*old),
-            _ => strategy.prepare_status_update(&mut *new, &*old),
+            "finalize" => namespace::prepare_finalize(&mut *new, &**old),
+            "ephemeralcontainers" => super::pod::prepare_ephemeral_containers(&mut *new, &**old),
+            "resize" => super::pod::prepare_resize(&mut *new, &**old),
+            _ => strategy.prepare_status_update(&mut *new, &**old),
         }
         let _allocated = match self.subresource {
-            "" => self.allocate(&mut *new, Some(&*old)).await?,
+            "" => self.allocate(&mut *new, Some(&**old)).await?,
             _ => None,
         };
         new.metadata_mut().managed_fields = managed_fields;
-        let mut errors = metadata::validate_update(&*new, &*old);
+        let mut errors = metadata::validate_update(&*new, &**old);
         errors.extend(match self.subresource {
-            "" | "scale" => strategy.validate_update(&*new, &*old),
+            "" | "scale" => strategy.validate_update(&*new, &**old),
             "finalize" => Default::default(),
-            "ephemeralcontainers" => super::pod::validate_ephemeral_containers(&*new, &*old),
+            "ephemeralcontainers" => super::pod::validate_ephemeral_containers(&*new, &**old),
             "resize" => strategy.validate(&*new),
-            _ => strategy.validate_status_update(&*new, &*old),
+            _ => strategy.validate_status_update(&*new, &**old),
         });
         if !errors.is_empty() {
             return Err(self.invalid(old.name(), &errors));
@@ -144,8 +145,8 @@ impl Context<'_> {
         if self.subresource.is_empty() {
             self.warnings.extend(strategy.warnings(&*new));
         }
-        self.admit(Phase::Validate, Operation::Update, Some(&mut *new), Some(&old), None).await?;
-        self.finish_update(old_entry, &*old, new).await
+        self.admit(Phase::Validate, Operation::Update, Some(&mut *new), Some(old), None).await?;
+        self.finish_update(old_entry, &**old, new).await
     }
 
     async fn finish_update(
