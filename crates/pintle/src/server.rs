@@ -185,17 +185,8 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
     Ok(apiserver::Options {
         clock: common.clock,
         random: common.random.clone(),
-        authenticator: Arc::new(authn::Union(vec![
-            Arc::new(authn::X509),
-            Arc::new(authn::ServiceAccountTokens::new(verifier, common.clock)),
-            Arc::new(authn::BootstrapTokens::new(common.clock)),
-        ])),
-        authorizer: Arc::new(authz::Union(vec![
-            Arc::new(authz::AlwaysAllowHealth),
-            Arc::new(authz::Privileged),
-            Arc::new(authz::Node::default()),
-            Arc::new(authz::Rbac::default()),
-        ])),
+        authenticator: authn::standard(verifier, common.clock),
+        authorizer: authz::standard(),
         admission: apiserver::admission::Chain(apiserver::admission::ALL.to_vec()),
         tokens: Some(Arc::new(signer)),
         token_audiences: audiences,
