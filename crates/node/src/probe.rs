@@ -48,6 +48,11 @@ impl Kind {
     }
 }
 
+/// Pauses between the first tries of a readiness or startup probe.
+const WARM_UP_PAUSES_MILLIS: [u64; 6] = [25, 50, 100, 200, 400, 800];
+/// The first liveness probe comes so much later: upstream's notices a new container about as late.
+const LIVENESS_LAG: Duration = Duration::from_secs(1);
+
 /// The verdicts on a pod's containers, by container id. Written by its probes, read by its worker.
 pub type Verdicts = Arc<Mutex<BTreeMap<String, Probed>>>;
 
@@ -153,6 +158,15 @@ impl Task {
             self.agent.clock.sleep_until(started_at + delay).await;
         }
         let mut run = Run::default();
+        if self.warm_up(&probe).await
+            && let Some(verdict) = run.count(true, seconds(probe.success_threshold, 1))
+        {
+            self.report(verdict);
+            if self.kind == Kind::Startup {
+                return;
+            }
+            self.agent.clock.sleep(period).await;
+        }
         loop {
             let begun = self.agent.clock.monotonic();
             let Some(succeeded) = self.once(&probe).await else {
@@ -177,15 +191,38 @@ impl Task {
         }
     }
 
+    /// The first moments of a container, in which failures mean little: nothing listens yet. They are neither counted
+    /// nor told of. `true`: it answered. Commands are too dear to be run in vain.
+    async fn warm_up(&self, probe: &Probe) -> bool {
+        let clock = self.agent.clock;
+        if self.kind == Kind::Liveness {
+            clock.sleep(LIVENESS_LAG).await;
+            return false;
+        }
+        if probe.exec.is_some() {
+            return false;
+        }
+        let timeout = Duration::from_secs(seconds(probe.timeout_seconds, 1));
+        for pause_millis in WARM_UP_PAUSES_MILLIS {
+            if matches!(check(&self.subject(), probe, timeout).await, Outcome::Success) {
+                return true;
+            }
+            clock.sleep(Duration::from_millis(pause_millis)).await;
+        }
+        false
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject { agent: &self.agent, container: &self.container, container_id: &self.id, ips: &self.ips }
+    }
+
     async fn once(&self, probe: &Probe) -> Option<bool> {
         let timeout = Duration::from_secs(seconds(probe.timeout_seconds, 1));
-        let subject =
-            Subject { agent: &self.agent, container: &self.container, container_id: &self.id, ips: &self.ips };
         let kind = self.kind.as_str();
         let event = |reason, message: String| {
             self.agent.events.container(&self.pod, &self.container.name, Severity::Warning, reason, message);
         };
-        match check(&subject, probe, timeout).await {
+        match check(&self.subject(), probe, timeout).await {
             Outcome::Success => Some(true),
             Outcome::Warning(text) => {
                 event("ProbeWarning", format!("{kind} probe warning: {text}"));
