@@ -110,7 +110,7 @@ struct Seen {
 
 async fn write(client: Client, mut reports: mpsc::Receiver<Report>) {
     let mut seen: HashMap<String, Seen> = HashMap::new();
-    while let Some(Report { event }) = reports.recv().await {
+    while let Some(Report { mut event }) = reports.recv().await {
         let now = event.last_timestamp.as_ref().map_or(api::Timestamp::UNIX_EPOCH, |time| time.0);
         let key = identity(&event);
         if let Some(earlier) = seen.get_mut(&key).filter(|s| now.duration_since(s.last).as_secs() < SEEN_SECONDS_MAX) {
@@ -133,21 +133,24 @@ async fn write(client: Client, mut reports: mpsc::Receiver<Report>) {
         if seen.len() >= SEEN_LEN_MAX {
             seen.retain(|_, s| now.duration_since(s.last).as_secs() < SEEN_SECONDS_MAX / 10);
         }
-        let entry =
-            Seen { name: event.name().to_owned(), namespace: event.namespace().to_owned(), count: 1, last: now };
-        if create(&client, event).await {
-            seen.insert(key, entry);
+        if create(&client, &mut event).await {
+            let (name, namespace) = (event.name().to_owned(), event.namespace().to_owned());
+            seen.insert(key, Seen { name, namespace, count: 1, last: now });
         }
     }
 }
 
-/// Writes a new event; a server that cannot be reached is tried a few times, then the event is given up.
-async fn create(client: &Client, event: Event) -> bool {
+/// Writes a new event; a server that cannot be reached is tried a few times, then the event is given up. Names are made
+/// of the time: of two at the same instant the later one is moved.
+async fn create(client: &Client, event: &mut Event) -> bool {
+    let mut written_perhaps = false;
     for attempt in 1..=5_u32 {
         match client.create(event.clone()).await {
             Ok(_) => return true,
-            Err(error) if error.is_already_exists() => return true,
+            Err(error) if error.is_already_exists() && written_perhaps => return true,
+            Err(error) if error.is_already_exists() => event.metadata.name = Some(format!("{}{attempt}", event.name())),
             Err(error) if error.is_retryable() && attempt < 5 => {
+                written_perhaps = true;
                 tokio::time::sleep(Duration::from_millis(100 * u64::from(attempt))).await;
             }
             Err(error) => {
