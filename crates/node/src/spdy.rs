@@ -2,7 +2,7 @@
 //! client's side of a session.
 //!
 //! Never a server, and never TLS: the runtime listens on this host only. Windows are not kept: the peers of this
-//! protocol never did, and TCP holds a fast sender back. For peers that do keep them, received data is credited.
+//! protocol never did, and TCP holds a fast sender back. A peer that does speak of windows is credited what it sent.
 
 pub mod frame;
 pub mod header;

@@ -44,8 +44,9 @@ pub enum Event {
 pub struct Receiver<IO> {
     frames: FramedRead<ReadHalf<IO>, Decoder>,
     replies: mpsc::Sender<Reply>,
-    /// By stream.
-    uncredited: BTreeMap<u32, u32>,
+    /// By stream, once the peer has shown that it keeps windows. One that does not must not be told: it closes when
+    /// the command has ended, and what it has not read by then makes its kernel drop what we have not read yet.
+    uncredited: Option<BTreeMap<u32, u32>>,
 }
 
 /// The sending half. Streams are numbered 1, 3, 5, ... in the order in which they are opened.
@@ -62,7 +63,7 @@ pub fn session<IO: AsyncRead + AsyncWrite>(io: IO) -> (Receiver<IO>, Sender<IO>,
     let (read, write) = tokio::io::split(io);
     let (replies, queue) = mpsc::channel(REPLIES_LEN_MAX);
     let frames = FramedRead::with_capacity(read, Decoder::default(), frame::DATA_BYTES_MAX);
-    let receiver = Receiver { frames, replies, uncredited: BTreeMap::new() };
+    let receiver = Receiver { frames, replies, uncredited: None };
     let sender = Sender { io: write, encoder: Encoder::default(), streams_len: 0, buffer: BytesMut::new() };
     (receiver, sender, queue)
 }
@@ -87,6 +88,9 @@ impl<IO: AsyncRead> Receiver<IO> {
                 Frame::Ping { id } if id % 2 == 0 => {
                     let _ = self.replies.try_send(Reply::Ping(id));
                 }
+                Frame::Settings | Frame::WindowUpdate { .. } => {
+                    self.uncredited.get_or_insert_default();
+                }
                 // A runtime opens no streams; what it has opened still comes after a GOAWAY.
                 _ => {}
             }
@@ -95,9 +99,9 @@ impl<IO: AsyncRead> Receiver<IO> {
     }
 
     fn credit(&mut self, stream: u32, len: usize) {
-        let len = u32::try_from(len).expect("pieces are small");
-        let uncredited = self.uncredited.entry(stream).or_default();
-        *uncredited += len;
+        let Some(uncredited) = &mut self.uncredited else { return };
+        let uncredited = uncredited.entry(stream).or_default();
+        *uncredited += u32::try_from(len).expect("pieces are small");
         if *uncredited >= CREDIT_BYTES {
             let bytes = std::mem::take(uncredited);
             let _ = self.replies.try_send(Reply::Credit { stream, bytes });
@@ -202,6 +206,9 @@ mod tests {
         Encoder::default().syn_reply(1, &[], &mut wire);
         frame::put_ping(2, &mut wire);
         frame::put_ping(1, &mut wire); // an answer to a ping of ours, not a ping
+        frame::put_data_head(1, false, 40_000, &mut wire);
+        wire.extend_from_slice(&[9; 40_000]); // not credited: no window has been spoken of
+        frame::put_window_update(1, 1, &mut wire);
         frame::put_data_head(1, true, 40_000, &mut wire);
         wire.extend_from_slice(&[9; 40_000]);
         write.write_all(&wire).await.unwrap();
@@ -215,12 +222,14 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(len, 40_000);
+        assert_eq!(len, 80_000);
         while let Ok(reply) = replies.try_recv() {
             sender.reply(reply).await.unwrap();
         }
         assert_eq!(frames.next().await.unwrap().unwrap(), Frame::Ping { id: 2 });
         assert!(matches!(frames.next().await.unwrap().unwrap(), Frame::WindowUpdate { stream: 1, delta: 32_768.. }));
         assert!(matches!(frames.next().await.unwrap().unwrap(), Frame::WindowUpdate { stream: 0, .. }));
+        sender.close().await.unwrap();
+        assert!(matches!(frames.next().await.unwrap().unwrap(), Frame::GoAway { .. }), "credited once");
     }
 }
