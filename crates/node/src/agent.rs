@@ -30,6 +30,8 @@ pub struct Facts {
     pub host_ips: Vec<String>,
     pub capacity: BTreeMap<String, Quantity>,
     pub allocatable: BTreeMap<String, Quantity>,
+    /// The node's labels as it registers them.
+    pub labels: BTreeMap<String, String>,
     pub memory_bytes: i64,
     pub runtime_name: String,
     pub cluster: Cluster,

@@ -5,6 +5,7 @@
 
 mod amount;
 mod cgroup;
+mod cleanup;
 mod config;
 mod events;
 mod hook;
@@ -30,11 +31,13 @@ mod token;
 mod volume;
 mod websocket;
 
+mod admission;
 mod agent;
 pub mod pods;
 pub mod run;
 pub mod server;
 pub mod state;
 
+pub use cleanup::cleanup;
 pub use pods::Pods;
 pub use run::{Error, Handle, Options, run};

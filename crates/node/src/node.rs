@@ -122,18 +122,7 @@ impl Service {
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
-        let info = &self.registration.info;
-        let mut labels = self.registration.labels.clone();
-        for (key, value) in [
-            ("kubernetes.io/hostname", self.name()),
-            ("kubernetes.io/arch", &info.architecture),
-            ("kubernetes.io/os", &info.operating_system),
-            ("beta.kubernetes.io/arch", &info.architecture),
-            ("beta.kubernetes.io/os", &info.operating_system),
-        ] {
-            labels.insert(key.to_owned(), value.to_owned());
-        }
-        labels
+        self.registration.labels.clone()
     }
 
     async fn register(&mut self) -> Result<Arc<Node>, client::Error> {

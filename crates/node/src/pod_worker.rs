@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Object;
-use api::core::v1::{Pod, PodStatus};
+use api::core::v1::{Node, Pod, PodStatus};
 use base::{Backoff, Timestamp};
 use jiff::SignedDuration;
 
+use crate::admission;
 use crate::agent::Agent;
 use crate::config::env;
 use crate::events::Severity;
@@ -110,6 +111,7 @@ impl Worker {
         self.follow_objects(&self.entry.known());
         self.observe().await;
         self.adopt();
+        self.admit().await;
         loop {
             let p = self.entry.known();
             let now = self.agent.clock.now();
@@ -191,6 +193,31 @@ impl Worker {
     fn back_off(&mut self) {
         let delay = SignedDuration::try_from(self.retry.next()).unwrap_or(SignedDuration::MAX);
         self.retry_at = Some(self.agent.clock.now() + delay);
+    }
+
+    /// Refuses a pod that has not begun and does not fit. What runs already is never refused.
+    async fn admit(&self) {
+        let p = self.entry.known();
+        let begun = !self.state.sandboxes.is_empty() || self.entry.is_admitted();
+        let over = p.metadata.deletion_timestamp.is_some() || pod::is_terminal_phase(pod::phase(&p));
+        if self.stale || begun || over || self.entry.is_gone() {
+            self.entry.set_admitted();
+            return;
+        }
+        let selects = pod::spec(&p).node_selector.as_ref().is_some_and(|selector| !selector.is_empty());
+        // Labels change: they are asked for when they matter. A node that cannot be read refuses nobody.
+        let node = match selects {
+            true => self.agent.client.get::<Node>("", &self.agent.facts.node_name).await.ok(),
+            false => None,
+        };
+        let labels = node.as_ref().and_then(|node| node.metadata.labels.as_ref());
+        let refused = self.agent.pods.admit(&self.entry, &p, |p, others| {
+            admission::admit(p, others.iter().map(|p| &**p), &self.agent.facts.allocatable, labels)
+        });
+        if let Err(refusal) = refused {
+            self.agent.events.pod(&p, Severity::Warning, &refusal.reason, refusal.message.clone());
+            self.entry.fail(&refusal.reason, &refusal.message);
+        }
     }
 
     /// Takes over what ran before the node agent started: it was ready if the API says so.

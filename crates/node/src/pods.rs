@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::Object;
 use api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
 
 use crate::inbox::{Inbox, Signal};
-use crate::pod::Uid;
+use crate::pod::{self, Uid};
 use crate::state::PodState;
 
 /// One pod as its worker is told of it, and as it tells of it.
@@ -17,6 +18,8 @@ use crate::state::PodState;
 pub struct Entry {
     pub uid: Uid,
     pub inbox: Arc<Inbox>,
+    /// The pod counts towards what the node is full with.
+    admitted: AtomicBool,
     view: Mutex<View>,
 }
 
@@ -34,8 +37,11 @@ struct View {
 
 impl Entry {
     fn new(pod: Arc<Pod>, gone: bool) -> Self {
+        // What has begun elsewhere or before is here to stay.
+        let begun = pod.status.as_ref().is_some_and(|s| s.container_statuses.is_some());
+        let admitted = AtomicBool::new(begun);
         let view = View { pod: pod.clone(), gone, failed: None, state: Arc::default(), status: None };
-        Self { uid: pod.uid().to_owned(), inbox: Arc::default(), view: Mutex::new(view) }
+        Self { uid: pod.uid().to_owned(), inbox: Arc::default(), admitted, view: Mutex::new(view) }
     }
 
     /// The pod as the API has it, or had it last.
@@ -51,6 +57,15 @@ impl Entry {
     /// What the runtime last said of the pod.
     pub fn state(&self) -> Arc<PodState> {
         self.view.lock().state.clone()
+    }
+
+    /// Whether the node has taken the pod.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.admitted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_admitted(&self) {
+        self.admitted.store(true, Ordering::Release);
     }
 
     /// Why the node ended the pod, if it did.
@@ -101,7 +116,11 @@ impl Entry {
 
 /// All pods of the node that have a worker.
 #[derive(Debug, Default)]
-pub struct Pods(Mutex<Index>);
+pub struct Pods {
+    index: Mutex<Index>,
+    /// Held while one pod is admitted: two must not take the same room.
+    door: Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct Index {
@@ -113,7 +132,7 @@ struct Index {
 impl Pods {
     /// The entry of a pod, and whether it is new. `gone`: the API does not have it.
     pub(crate) fn enter(&self, pod: &Arc<Pod>, gone: bool) -> (Arc<Entry>, bool) {
-        let mut index = self.0.lock();
+        let mut index = self.index.lock();
         if let Some(entry) = index.by_uid.get(pod.uid()) {
             return (entry.clone(), false);
         }
@@ -124,12 +143,12 @@ impl Pods {
 
     /// The pod with that uid.
     pub fn get(&self, uid: &str) -> Option<Arc<Entry>> {
-        self.0.lock().by_uid.get(uid).cloned()
+        self.index.lock().by_uid.get(uid).cloned()
     }
 
     /// The pod with that name that the API has; failing that one it had.
     pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<Entry>> {
-        let index = self.0.lock();
+        let index = self.index.lock();
         let named: Vec<&Arc<Entry>> = index
             .by_uid
             .values()
@@ -143,25 +162,41 @@ impl Pods {
 
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Entry>> {
-        let mut all: Vec<Arc<Entry>> = self.0.lock().by_uid.values().cloned().collect();
+        let mut all: Vec<Arc<Entry>> = self.index.lock().by_uid.values().cloned().collect();
         all.sort_by(|a, b| a.uid.cmp(&b.uid));
         all
     }
 
+    /// Lets a pod in if `fits` says so of it and of those that are in.
+    pub(crate) fn admit<E>(
+        &self,
+        entry: &Entry,
+        p: &Pod,
+        fits: impl FnOnce(&Pod, &[Arc<Pod>]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _door = self.door.lock();
+        let others = self.all().into_iter().filter(|o| o.uid != entry.uid && o.is_admitted() && !o.is_gone());
+        let others: Vec<Arc<Pod>> =
+            others.map(|o| o.pod()).filter(|o| !pod::is_terminal_phase(pod::phase(o))).collect();
+        fits(p, &others)?;
+        entry.set_admitted();
+        Ok(())
+    }
+
     /// Notes whose a sandbox or container is.
     pub(crate) fn own(&self, id: &str, uid: &str) {
-        self.0.lock().owners.insert(id.to_owned(), uid.to_owned());
+        self.index.lock().owners.insert(id.to_owned(), uid.to_owned());
     }
 
     /// The pod whose sandbox or container that is.
     pub fn owner(&self, id: &str) -> Option<Arc<Entry>> {
-        let index = self.0.lock();
+        let index = self.index.lock();
         index.owners.get(id).and_then(|uid| index.by_uid.get(uid)).cloned()
     }
 
     /// Forgets a pod and all that is its.
     pub(crate) fn leave(&self, uid: &str) {
-        let mut index = self.0.lock();
+        let mut index = self.index.lock();
         index.by_uid.remove(uid);
         index.owners.retain(|_, owner| owner != uid);
     }

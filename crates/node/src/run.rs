@@ -127,6 +127,7 @@ pub async fn run(options: Options) -> Result<Handle, Error> {
     let objects = Objects::new(&client, &random, &tasks);
     let tokens = Tokens::new(client.clone(), clock);
     let volumes = Volumes::new(pods_dir, client.clone(), objects.clone(), tokens.clone(), clock, random.clone());
+    let volumes = if matches!(options.runtime, Runtime::Fake(_)) { volumes.without_mounts() } else { volumes };
     let facts = facts(&options, &version);
     let cgroups = find_cgroups(&options).await;
     let agent = Arc::new(Agent {
@@ -148,7 +149,7 @@ pub async fn run(options: Options) -> Result<Handle, Error> {
         tasks: tasks.clone(),
     });
     let registration = Registration {
-        labels: options.labels.clone(),
+        labels: agent.facts.labels.clone(),
         taints: options.taints.clone(),
         pod_cidr: options.pod_cidr.clone(),
         kubelet_port: options.kubelet_port,
@@ -171,6 +172,22 @@ pub async fn run(options: Options) -> Result<Handle, Error> {
     Ok(Handle { agent, ready })
 }
 
+/// The labels the node registers with: those it is told, and those every node has.
+fn node_labels(options: &Options) -> BTreeMap<String, String> {
+    let (arch, os) = (machine::architecture(), "linux");
+    let mut labels = options.labels.clone();
+    for (key, value) in [
+        ("kubernetes.io/hostname", options.node_name.as_str()),
+        ("kubernetes.io/arch", arch),
+        ("kubernetes.io/os", os),
+        ("beta.kubernetes.io/arch", arch),
+        ("beta.kubernetes.io/os", os),
+    ] {
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    labels
+}
+
 fn facts(options: &Options, version: &v1::VersionResponse) -> Facts {
     let resources = machine::resources(&options.data_dir, options.pods_max);
     let resolv_conf = std::fs::read_to_string(&options.resolv_conf).unwrap_or_default();
@@ -179,6 +196,7 @@ fn facts(options: &Options, version: &v1::VersionResponse) -> Facts {
         host_ips: options.node_ips.clone(),
         capacity: resources.capacity,
         allocatable: resources.allocatable,
+        labels: node_labels(options),
         memory_bytes: resources.memory_bytes,
         runtime_name: version.runtime_name.clone(),
         cluster: dns::Cluster { servers: options.cluster_dns.clone(), domain: options.cluster_domain.clone() },

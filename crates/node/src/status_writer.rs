@@ -63,7 +63,7 @@ async fn write(agent: Arc<Agent>, entry: Arc<Entry>, mut wanted: watch::Receiver
         loop {
             let (number, status) = wanted.borrow_and_update().clone();
             let Some(status) = status else { break };
-            let known = newer(entry.pod(), last.clone());
+            let known = newer(entry.known(), last.clone());
             let finished = match patch_of(&known, &status) {
                 _ if entry.is_gone() => true,
                 None => true,
@@ -72,7 +72,7 @@ async fn write(agent: Arc<Agent>, entry: Arc<Entry>, mut wanted: watch::Receiver
                         last = Some(written);
                         true
                     }
-                    Err(error) if error.is_not_found() || error.is_conflict() => {
+                    Err(error) if error.is_not_found() || is_another(&agent, &known, &error).await => {
                         tracing::debug!(%error, pod = known.key(), "the pod is not there to take its status");
                         true
                     }
@@ -94,6 +94,17 @@ async fn write(agent: Arc<Agent>, entry: Arc<Entry>, mut wanted: watch::Receiver
 
 async fn send(agent: &Agent, pod: &Pod, patch: &Value) -> Result<Arc<Pod>, client::Error> {
     agent.client.patch(pod.namespace(), pod.name(), Some("status"), PatchKind::Strategic, patch).await
+}
+
+/// Whether a conflict means that the name belongs to another pod by now.
+async fn is_another(agent: &Agent, pod: &Pod, error: &client::Error) -> bool {
+    if !error.is_conflict() {
+        return false;
+    }
+    match agent.client.find::<Pod>(pod.namespace(), pod.name()).await {
+        Ok(found) => found.is_none_or(|found| found.uid() != pod.uid()),
+        Err(_) => false,
+    }
 }
 
 /// The pod with the larger resourceVersion.

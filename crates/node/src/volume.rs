@@ -58,6 +58,15 @@ enum Job {
     Image { reference: String },
 }
 
+impl Job {
+    /// As a plain directory, whatever was asked for.
+    fn stay_on_disk(&mut self) {
+        if let Self::EmptyDir { memory, .. } | Self::Files { memory, .. } = self {
+            *memory = false;
+        }
+    }
+}
+
 /// Sets volumes up. Cheap to clone.
 #[derive(Clone)]
 pub struct Volumes {
@@ -67,6 +76,8 @@ pub struct Volumes {
     tokens: Tokens,
     clock: Clock,
     random: Random,
+    /// Whether file systems are mounted. A fake runtime's containers read nothing: plain directories do for them.
+    mounts: bool,
 }
 
 /// The ConfigMaps and Secrets a pod's volumes come from.
@@ -101,7 +112,17 @@ impl Volumes {
         clock: Clock,
         random: Random,
     ) -> Self {
-        Self { pods_dir, client, objects, tokens, clock, random }
+        Self { pods_dir, client, objects, tokens, clock, random, mounts: true }
+    }
+
+    /// The same, mounting nothing: for runtimes without processes.
+    pub fn without_mounts(self) -> Self {
+        Self { mounts: false, ..self }
+    }
+
+    /// Whether file systems are mounted.
+    pub fn mounts(&self) -> bool {
+        self.mounts
     }
 
     /// Where all of a pod's files are.
@@ -125,6 +146,9 @@ impl Volumes {
         }
         if !failed.is_empty() {
             return Err(failed);
+        }
+        if !self.mounts {
+            jobs.iter_mut().for_each(|(_, job)| job.stay_on_disk());
         }
         let group = pod::spec(p).security_context.as_ref().and_then(|c| c.fs_group).and_then(|g| u32::try_from(g).ok());
         let root = self.pod_dir(p.uid()).join("volumes");

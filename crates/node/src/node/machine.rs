@@ -102,7 +102,7 @@ fn hugepage_sizes() -> Vec<(u64, String)> {
 }
 
 /// Go's name of this machine's architecture.
-fn architecture() -> &'static str {
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

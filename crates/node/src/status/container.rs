@@ -27,7 +27,11 @@ pub fn statuses(view: &View<'_>) -> (Vec<ContainerStatus>, Vec<ContainerStatus>,
     regular.sort_by(|a, b| a.name.cmp(&b.name));
     let mut init = of(pod::init_containers(p), &old.init_container_statuses, true);
     let ephemeral: Vec<Container> = pod::ephemeral_containers(p).iter().map(pod::as_container).collect();
-    let ephemeral = of(&ephemeral, &old.ephemeral_container_statuses, false);
+    let mut ephemeral = of(&ephemeral, &old.ephemeral_container_statuses, false);
+    for status in &mut ephemeral {
+        // They are no part of the pod's work: neither ready nor unready.
+        (status.ready, status.started) = (false, None);
+    }
     if view.finished {
         end(&mut regular, &mut init);
     }

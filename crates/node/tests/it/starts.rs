@@ -159,3 +159,17 @@ async fn a_sandbox_that_fails_is_tried_again() {
         "FailedCreatePodSandBox: Failed to create pod sandbox: rpc error: code = Unknown desc = still no network";
     assert!(lab.events("web").await.iter().any(|e| e == want));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_does_not_fit_is_refused() {
+    let lab = Lab::new().await;
+    let container = json!({"name": "a", "command": ["server"], "resources": {"requests": {"memory": "100Ti"}}});
+    lab.create("huge", json!({"containers": [container]})).await;
+    let status = lab.until("huge", "refused", |s| s["phase"] == "Failed").await;
+    assert_eq!(status["reason"], "OutOfmemory");
+    let message = status["message"].as_str().unwrap();
+    assert!(message.starts_with("Pod was rejected: Node didn't have enough resource: memory, requested: "), "{message}");
+    lab.create("elsewhere", json!({"nodeSelector": {"no": "such"}, "containers": [{"name": "a"}]})).await;
+    let status = lab.until("elsewhere", "refused", |s| s["phase"] == "Failed").await;
+    assert_eq!(status["reason"], "NodeAffinity");
+}

@@ -59,8 +59,8 @@ impl Job {
                 Ready::Path { path, read_only } => {
                     made.readonly |= *read_only;
                     let within = sub_path(wanted, environment)?;
-                    let host = if within.is_empty() {
-                        path.clone()
+                    let host = if within.is_empty() || !self.agent.volumes.mounts() {
+                        path.join(&within)
                     } else {
                         let place = pod_dir.join("volume-subpaths").join(&wanted.name).join(&container.name);
                         let target = place.join(index.to_string());
