@@ -133,6 +133,13 @@ impl Cgroups {
         }
     }
 
+    /// Removes the whole tree of the instance, in every hierarchy.
+    pub fn remove(&self) {
+        for root in &self.roots {
+            remove_tree(&root.join(&self.instance));
+        }
+    }
+
     /// The uids of pods that have a cgroup. Blocking.
     pub fn pods(&self) -> BTreeSet<String> {
         let mut uids = BTreeSet::new();

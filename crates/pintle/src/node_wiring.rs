@@ -177,6 +177,7 @@ impl node::server::Pods for NodePods {
 pub async fn down(place: &Place) -> Result<()> {
     let layout = Layout::new(&place.data_dir);
     private::down(containerd_options(&layout, None), Clock::system()).await.context("stopping the pods")?;
+    node::cleanup(&layout.node(), &place.instance).await.context("unmounting volumes")?;
     net::cleanup(&place.instance, &layout.cni_conf()).await.context("removing the network")?;
     Ok(())
 }

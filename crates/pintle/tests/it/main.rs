@@ -1,0 +1,17 @@
+//! The whole program as its users meet it: the real binary, a real containerd, a real kubectl. Needs root, and what
+//! `scripts/setup test` and `scripts/images` put in place: a tool that is missing fails the test that needs it.
+//!
+//! Every test that has a node holds one lock for as long as it runs, so that there is one at a time on a machine.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "these tests wait for other processes, on the machine's own time")]
+
+mod cluster;
+mod crash;
+mod dns;
+mod guestbook;
+mod input;
+mod leftovers;
+mod restart;
+mod starts;
+mod tools;

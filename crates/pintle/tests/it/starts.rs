@@ -1,0 +1,125 @@
+//! Starts that cannot go well end at once, with one line that says what to do, and leave everything as it was.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use crate::cluster::Cluster;
+use crate::tools::{Output, free_port, run};
+
+fn pintle(words: &[&str]) -> Output {
+    run(Command::new(env!("CARGO_BIN_EXE_pintle")).args(words), b"", 20)
+}
+
+/// A server without a node, on a port of its own.
+fn server(data_dir: &Path, words: &[&str]) -> Output {
+    let bind = format!("127.0.0.1:{}", free_port());
+    let data_dir = data_dir.to_string_lossy().into_owned();
+    let mut all = vec!["server", "--no-agent", "--log-level", "error", "--data-dir", &data_dir, "--bind", &bind];
+    all.extend(words);
+    pintle(&all)
+}
+
+/// The one line of complaint.
+#[track_caller]
+fn one_line(output: Output, code: i32) -> String {
+    assert_eq!(output.code, code, "{output:#?}");
+    assert_eq!((output.stderr.lines().count(), output.stdout.as_str()), (1, ""), "{output:#?}");
+    assert!(output.stderr.starts_with("pintle"), "{output:#?}");
+    output.stderr
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let line = one_line(server(folder.path(), &["--bind", &address]), 1);
+    assert!(line.contains("--bind") && line.contains(&address) && line.contains("in use"), "{line}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is written before the port is ours");
+}
+
+#[test]
+fn a_data_dir_of_a_newer_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    std::fs::create_dir(&store).unwrap();
+    std::fs::write(store.join("format"), "pintle store 99\n").unwrap();
+    let line = one_line(server(folder.path(), &[]), 1);
+    assert!(line.contains("format 99") && line.contains(&*store.to_string_lossy()), "{line}");
+    assert_eq!(std::fs::read_to_string(store.join("format")).unwrap(), "pintle store 99\n");
+    assert!(!folder.path().join("admin.kubeconfig").exists());
+}
+
+#[test]
+fn a_second_server_on_one_data_dir() {
+    let mut cluster = Cluster::control_plane();
+    let line = one_line(server(&cluster.data_dir(), &[]), 1);
+    assert!(line.contains("is in use by") && line.contains("store"), "{line}");
+    // The first goes on.
+    cluster.wait_api();
+    cluster.kubectl(&["create", "configmap", "still", "--from-literal=here=yes"]).run(20).ok();
+    cluster.finish();
+}
+
+#[test]
+fn flags_that_make_no_sense() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(&[&str], i32, &str); 8] = [
+        (&["--nonsense"], 2, "unexpected argument '--nonsense'"),
+        (&["--bind", "nowhere"], 2, "invalid value 'nowhere' for '--bind"),
+        (&["--kubelet-port", "70000"], 2, "70000 is not in 0..=65535"),
+        (&["--service-cidr", "10.43.0.0/99"], 1, "--service-cidr"),
+        (&["--feature-gates", "Nothing=true"], 1, "--feature-gates"),
+        (&["--token", "x"], 1, "--token"),
+        (&["--config", "/no/such/file"], 1, "/no/such/file"),
+        (&["--store", "paper"], 2, "invalid value 'paper' for '--store"),
+    ];
+    for (words, code, what) in cases {
+        let output = server(folder.path(), words);
+        assert!(output.code == code && output.stderr.contains(what), "{output:#?}");
+        assert!(!folder.path().join("store").exists(), "{words:?}: nothing is touched");
+    }
+}
+
+#[test]
+fn what_is_not_built_yet_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = one_line(server(folder.path(), &["--store-endpoints", "https://127.0.0.1:2379"]), 1);
+    assert!(line.contains("--store-endpoints") && line.contains("not built yet"), "{line}");
+    let agent = ["agent", "--server", "https://127.0.0.1:6443", "--token", "x"];
+    let commands: [&[&str]; 5] =
+        [&agent, &["token", "create"], &["backup", "save", "file"], &["sim", "--nodes", "10"], &["token"]];
+    for words in commands {
+        let line = one_line(pintle(words), 2);
+        assert!(line.starts_with(&format!("pintle {}: not built yet: ", words[0])), "{line}");
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_data_dir_that_is_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().to_string_lossy().into_owned();
+    for words in [&["status"][..], &["kubeconfig"], &["certs"], &["image", "list"]] {
+        let line = one_line(pintle(&[words, &["--data-dir", &data_dir]].concat()), 1);
+        assert!(line.contains(&data_dir), "{line}");
+    }
+    let down = pintle(&["down", "--data-dir", &data_dir, "--instance", "nobody"]);
+    assert_eq!(down.code, 0, "{down:#?}");
+}
+
+#[test]
+fn a_kubeconfig_for_a_user_who_may_do_nothing() {
+    let cluster = Cluster::control_plane();
+    let text = cluster.pintle(&["kubeconfig", "--user", "jane", "--group", "readers"]).run(20).ok();
+    let path = cluster.scratch().join("jane");
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_string_lossy().into_owned();
+    let error = cluster.kubectl(&["get", "pods", "--kubeconfig", &path]).run(20).fails();
+    let words = "User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"";
+    assert!(error.contains(words), "{error}");
+    let group = ["create", "clusterrolebinding", "readers", "--clusterrole=view", "--group=readers"];
+    cluster.kubectl(&group).run(20).ok();
+    cluster.kubectl(&["get", "pods", "--kubeconfig", &path]).run(20).ok();
+    cluster.finish();
+}
