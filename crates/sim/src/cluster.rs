@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use api::{Call, Status};
+use api::core::v1::Node;
+use api::{Call, Status, Target, Typed, Verb, WatchEvent};
 use apiserver::{Answer, Caller, Server};
 use base::{Clock, Random, TaskGroup};
 use client::Client;
@@ -130,7 +131,23 @@ impl Cluster {
         let ready = tokio::time::timeout(Duration::from_secs(120), handle.wait_ready()).await;
         ready.with_context(|| format!("{name} is not ready after two minutes"))?;
         self.runtimes.push((name.to_owned(), runtime, tasks));
-        Ok(())
+        let taken = tokio::time::timeout(Duration::from_secs(120), self.takes_pods(name)).await;
+        taken.with_context(|| format!("{name} still has taints after two minutes"))?
+    }
+
+    /// Waits until a node has no taints: its controller has seen that it is ready.
+    async fn takes_pods(&self, name: &str) -> Result<()> {
+        let mut call = Call::new(Verb::Watch, Target::kind(Node::KIND));
+        call.options.field_selector = Some(format!("metadata.name={name}"));
+        let mut changes = self.watch(&admin(), call).await?;
+        while let Some(change) = changes.next().await {
+            let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = change else { continue };
+            let node = api::downcast::<Node>(&*object).context("a node")?;
+            if node.spec.as_ref().and_then(|spec| spec.taints.as_ref()).is_none_or(Vec::is_empty) {
+                return Ok(());
+            }
+        }
+        bail!("the watch of {name} ended")
     }
 
     /// A client that acts as `caller`.

@@ -37,6 +37,8 @@ pub struct Settings {
     pub manager: Option<String>,
     pub dry_run: bool,
     pub force: bool,
+    /// Upstream's behaviour that is not ours yet: the block must fail, and says so once it does not.
+    pub unmet: bool,
 }
 
 /// A write.
@@ -145,6 +147,7 @@ fn block(line: usize, section: &str, info: &str, text: String) -> Result<Option<
             None => match word {
                 "dry-run" => settings.dry_run = true,
                 "force" => settings.force = true,
+                "unmet" => settings.unmet = true,
                 _ => words.push(word),
             },
         }

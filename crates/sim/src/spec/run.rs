@@ -44,10 +44,15 @@ pub async fn all(options: Options, blocks: &[Block], path: &Path, rewrite: bool)
     let mut result = Ok(());
     for (index, block) in blocks.iter().enumerate() {
         let answered = matches!(blocks.get(index + 1).map(|next| &next.does), Some(Does::Answer(_)));
-        result = runner.block(block, answered).await;
+        result = match runner.block(block, answered).await {
+            Ok(()) if block.settings.unmet => Err(anyhow::anyhow!("this holds now: take `unmet` away")),
+            Err(_) if block.settings.unmet => Ok(()),
+            result => result,
+        };
         if let Err(error) = result {
             let events = runner.warnings().await;
-            result = Err(error.context(format!("{}:{}: {}{events}", path.display(), block.line, block.section)));
+            let place = format!("{}:{}: {}", path.display(), block.line, block.section);
+            result = Err(anyhow::anyhow!("{place}\n{error:#}{events}"));
             break;
         }
     }
