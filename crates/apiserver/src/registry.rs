@@ -82,11 +82,17 @@ pub async fn call(
     Ok(answer.warn(warnings))
 }
 
-/// A path with a namespace where there is none, or without one where it must be, leads nowhere.
+/// A path with a namespace where there is none, or without one where it must be, leads nowhere; nor does a verb that
+/// is not one of collections, or not one of single objects.
 ///
 /// # Errors
-/// 404, or 405 for a collection.
+/// 404, or 405.
 pub fn check_scope(resource: &Resource, verb: Verb, target: &Target) -> Result<(), Status> {
+    let wants_name = matches!(verb, Verb::Update | Verb::Patch | Verb::Delete);
+    let refuses_name = verb == Verb::Create && target.subresource.is_none();
+    if (wants_name && target.name.is_none()) || (refuses_name && target.name.is_some()) {
+        return Err(method_not_allowed(resource, verb.as_str()));
+    }
     match (resource.namespaced(), target.namespace.is_some()) {
         (true, false) if target.name.is_some() => Err(Status::unknown_resource()),
         (true, false) if !matches!(verb, Verb::List | Verb::Watch) => {
