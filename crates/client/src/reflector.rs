@@ -304,7 +304,13 @@ async fn follow<T: Typed>(reflector: Reflector<T>, client: Client, options: List
             None => list(&reflector, &client, &options).await.map(|listed| version = Some(listed)),
             Some(from) => match watch_from(&reflector, &client, &options, from.clone()).await {
                 Ok(reached) => {
+                    let barren = reached == *from;
                     version = Some(reached);
+                    if barren {
+                        // A server that is ending ends every watch at once: do not ask it again and again.
+                        tokio::time::sleep(backoff.next_jittered(&random)).await;
+                        continue;
+                    }
                     Ok(())
                 }
                 Err(error) => {

@@ -89,8 +89,13 @@ async fn follow(shared: Arc<Shared>, resource: Resource, random: base::Random, l
                 if std::mem::take(&mut first) {
                     left.send_modify(|left| *left = left.saturating_sub(1));
                 }
-                backoff.reset();
                 while let Ok(reached) = watch_from(&shared, resource.kind, version.clone()).await {
+                    if reached == version {
+                        // A server that is ending ends every watch at once: do not ask it again and again.
+                        tokio::time::sleep(backoff.next_jittered(&random)).await;
+                    } else {
+                        backoff.reset();
+                    }
                     version = reached;
                 }
             }
