@@ -58,8 +58,9 @@ pub async fn attach(shared: &Shared, path: &ContainerPath, request: Request<Inco
     let spec = spec.ok_or_else(|| {
         Failure::internal(format!("container {} not found in pod {}_{}", path.container, path.pod, path.namespace))
     })?;
-    // Whether there is a terminal was settled when the container was made.
+    // Whether there is a terminal was settled when the container was made; one has no second output.
     wanted.tty = spec.tty == Some(true);
+    wanted.stderr &= !wanted.tty;
     let start = Start::of(request, |protocols| client_of_command(protocols, Plan::remote_command(wanted)))?;
     let channels::Streams { stdin, stdout, stderr, tty } = wanted;
     let request = v1::AttachRequest { container_id, stdin, tty, stdout, stderr, ..Default::default() };

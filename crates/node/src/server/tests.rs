@@ -179,6 +179,13 @@ async fn much(client: &Client) {
     let outcome = client.websocket(&sh("busybox seq 1 1500000"), "v5.channel.k8s.io").await.outcome().await;
     assert!(outcome.out() == expected, "{} of {} bytes", outcome.out.len(), expected.len());
 
+    // The runtime closes as soon as it has said all: nothing of it may be lost on the way.
+    for _ in 0..8 {
+        let outcome =
+            client.websocket(&sh("busybox head -c 5000000 /dev/zero"), "v5.channel.k8s.io").await.outcome().await;
+        assert_eq!((outcome.out.len(), &outcome.status()["status"]), (5_000_000, &Value::from("Success")));
+    }
+
     let mut stream = client.websocket(&sh("busybox md5sum; echo done"), "v5.channel.k8s.io").await;
     for piece in expected.as_bytes().chunks(100_000) {
         stream.send(0, piece).await;
