@@ -31,7 +31,7 @@ impl<'a> Context<'a> {
         let random = &server.options.random;
         match allocate(service, old, &server.options.service_ranges, &used, || random.below(u64::MAX)) {
             Ok(()) => Ok(Some(guard)),
-            Err(Error::Invalid(errors)) => Err(self.invalid(&service.name().to_owned(), &errors)),
+            Err(Error::Invalid(errors)) => Err(self.invalid(service.name(), &errors)),
             Err(Error::Exhausted(why)) => Err(Status::internal(why)),
         }
     }
