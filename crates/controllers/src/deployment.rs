@@ -167,4 +167,33 @@ fn update_status(deployment: &Deployment, status: api::apps::v1::DeploymentStatu
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use api::Typed;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn deployment(replicas: i32, surge: Value, unavailable: Value) -> Deployment {
+        let update = json!({"maxSurge": surge, "maxUnavailable": unavailable});
+        let spec = json!({
+            "replicas": replicas, "selector": {"matchLabels": {"a": "b"}}, "template": {},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": update},
+        });
+        Deployment::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn surge_rounds_up_and_unavailable_down() {
+        let cases = [
+            (10, json!("25%"), json!("25%"), (3, 2)),
+            (1, json!("25%"), json!("25%"), (1, 0)),
+            (4, json!(0), json!("10%"), (0, 1)),
+            (4, json!(0), json!(0), (0, 1)),
+            (3, json!(2), json!(9), (2, 3)),
+        ];
+        for (replicas, surge, unavailable, wanted) in cases {
+            let deployment = deployment(replicas, surge.clone(), unavailable.clone());
+            assert_eq!(bounds(&deployment), wanted, "{replicas} replicas, surge {surge}, unavailable {unavailable}");
+        }
+    }
+}

@@ -123,11 +123,8 @@ async fn report(namespace: &Namespace, remaining: &[Remaining], now: Timestamp, 
     let content: Vec<String> = remaining
         .iter()
         .map(|left| {
-            format!(
-                "{} has {} resource instances",
-                api::status::qualified(left.kind.plural, left.kind.group),
-                left.count
-            )
+            // With its dot even where the group is empty, as upstream has it.
+            format!("{}.{} has {} resource instances", left.kind.plural, left.kind.group, left.count)
         })
         .collect();
     let finalizers: Vec<String> = remaining

@@ -130,7 +130,7 @@ fn update_existing(deployment: &Deployment, set: &Arc<ReplicaSet>, next: i64, no
     plan
 }
 
-/// The Deployment carries the revision of its new ReplicaSet.
+/// The Deployment carries the revision of its new ReplicaSet. Written with its status, so that its generation stays.
 fn set_revision(deployment: &Deployment, revision: &str) -> Option<Step> {
     if deployment.annotation(REVISION) == Some(revision) {
         return None;
@@ -139,7 +139,7 @@ fn set_revision(deployment: &Deployment, revision: &str) -> Option<Step> {
         kind: deployment.kind(),
         namespace: deployment.namespace().to_owned(),
         name: deployment.name().to_owned(),
-        subresource: None,
+        subresource: Some("status"),
         format: PatchKind::Merge,
         patch: json!({"metadata": {"annotations": {REVISION: revision}}}),
     }))
