@@ -166,7 +166,9 @@ fn merge_subjects(own: &mut Option<Vec<Subject>>, wanted: &[Subject]) -> bool {
 pub async fn run(server: &Arc<Server>, options: &Options) -> Result<(), Status> {
     let caller = Arc::new(Caller::apiserver());
     all(server, &caller, objects::namespaces()).await?;
-    all(server, &caller, objects::all(options)).await
+    all(server, &caller, objects::all(options)).await?;
+    // Whoever comes next finds its roles in effect.
+    server.lookup().wait_fresh().await
 }
 
 async fn all(server: &Server, caller: &Arc<Caller>, wanted: Vec<Box<dyn Object>>) -> Result<(), Status> {
