@@ -7,8 +7,7 @@ pub mod channels;
 pub mod handshake;
 pub mod tunnel;
 
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
@@ -18,11 +17,8 @@ const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 const WRITE_BYTES_MAX: usize = 256 * 1024;
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// A connection on which the handshake is done.
-pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
-
 /// Speaks WebSocket on a connection that was upgraded to it.
-pub async fn serve(connection: TokioIo<Upgraded>) -> Socket {
+pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(connection: IO) -> WebSocketStream<IO> {
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use base::Clock;
 use bytes::Bytes;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 
 use super::idle::Idle;
@@ -121,8 +120,6 @@ struct Route {
     outward: bool,
 }
 
-type Runtime = TokioIo<Upgraded>;
-
 /// Why a session ended.
 enum End {
     /// The runtime had no more to say.
@@ -134,7 +131,11 @@ enum End {
 }
 
 /// Runs a session to its end.
-pub async fn run(client: Runtime, runtime: Runtime, protocol: Protocol, plan: Plan, clock: Clock) {
+pub async fn run<C, R>(client: C, runtime: R, protocol: Protocol, plan: Plan, clock: Clock)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    R: AsyncRead + AsyncWrite + Unpin,
+{
     let (mut sink, mut source) = split(websocket::serve(client).await, protocol);
     let (mut receiver, mut sender, mut replies) = session::session(runtime);
     let end = match open(&plan, &mut sender).await {
@@ -165,7 +166,7 @@ pub async fn run(client: Runtime, runtime: Runtime, protocol: Protocol, plan: Pl
 }
 
 /// Opens the streams.
-async fn open(plan: &Plan, sender: &mut session::Sender<Runtime>) -> Result<Vec<Route>, crate::spdy::Error> {
+async fn open<R: AsyncWrite>(plan: &Plan, sender: &mut session::Sender<R>) -> Result<Vec<Route>, crate::spdy::Error> {
     let mut routes = Vec::new();
     for binding in &plan.bindings {
         let headers: Vec<(&str, &str)> = binding.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -177,15 +178,19 @@ async fn open(plan: &Plan, sender: &mut session::Sender<Runtime>) -> Result<Vec<
 }
 
 /// From the runtime to the client, until the runtime has nothing more to say.
-async fn outward(
-    receiver: &mut session::Receiver<Runtime>,
-    sink: &mut Sink,
+async fn outward<C, R>(
+    receiver: &mut session::Receiver<R>,
+    sink: &mut Sink<C>,
     routes: &[Route],
     plan: &Plan,
     protocol: Protocol,
     idle: &Idle,
     accepted: watch::Sender<usize>,
-) -> std::io::Result<()> {
+) -> std::io::Result<()>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    R: AsyncRead,
+{
     for (channel, greeting) in &plan.greetings {
         sink.send(*channel, greeting).await?;
     }
@@ -235,7 +240,10 @@ fn failure_message(status: &[u8]) -> Option<String> {
 }
 
 /// Tells the client of a failure that is the node's, not the command's.
-async fn report_failure(sink: &mut Sink, plan: &Plan, protocol: Protocol, error: &str) {
+async fn report_failure<C>(sink: &mut Sink<C>, plan: &Plan, protocol: Protocol, error: &str)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
     let message = format!("Internal error occurred: {error}");
     tracing::warn!(error, "a stream failed");
     let Some(channel) = plan.status else { return };
@@ -254,14 +262,18 @@ async fn report_failure(sink: &mut Sink, plan: &Plan, protocol: Protocol, error:
 
 /// From the client to the runtime, until the client has gone. What the runtime must be answered goes out here too.
 /// The client is not read before the runtime has accepted all streams: it drops what is sent earlier.
-async fn inward(
-    source: &mut Source,
-    sender: &mut session::Sender<Runtime>,
+async fn inward<C, R>(
+    source: &mut Source<C>,
+    sender: &mut session::Sender<R>,
     replies: &mut mpsc::Receiver<session::Reply>,
     routes: &[Route],
     idle: &Idle,
     mut accepted: watch::Receiver<usize>,
-) -> End {
+) -> End
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    R: AsyncWrite,
+{
     let all_accepted = async { accepted.wait_for(|len| *len == routes.len()).await.is_ok() };
     match tokio::time::timeout(ACCEPT_LIMIT, all_accepted).await {
         Ok(true) => {}
@@ -300,38 +312,4 @@ async fn inward(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plans_of_commands() {
-        let plan = Plan::remote_command(Streams { stdin: true, stdout: true, stderr: true, tty: false });
-        let order: Vec<(u8, &str)> = plan.bindings.iter().map(|b| (b.channel, b.headers[0].1.as_str())).collect();
-        assert_eq!(order, [(3, "error"), (0, "stdin"), (1, "stdout"), (2, "stderr")]);
-        assert_eq!(plan.greetings, [(1, Bytes::new())]);
-        let only_stdin = Plan::remote_command(Streams { stdin: true, tty: true, ..Streams::default() });
-        assert_eq!(only_stdin.greetings, [(3, Bytes::new())]);
-        assert_eq!(only_stdin.bindings.last().map(|b| (b.channel, b.inward, b.outward)), Some((4, true, false)));
-    }
-
-    #[test]
-    fn plans_of_ports() {
-        let plan = Plan::port_forward(&[80, 8080]);
-        let streams: Vec<(u8, String)> = plan
-            .bindings
-            .iter()
-            .map(|b| (b.channel, b.headers.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" ")))
-            .collect();
-        let expected = [(1, "error 80 0"), (0, "data 80 0"), (3, "error 8080 1"), (2, "data 8080 1")];
-        assert_eq!(streams, expected.map(|(channel, text)| (channel, text.to_owned())));
-        assert_eq!(plan.greetings[3], (3, Bytes::from_static(&[0x90, 0x1f])));
-    }
-
-    #[test]
-    fn old_clients_are_told_messages() {
-        let failed = br#"{"metadata":{},"status":"Failure","message":"command terminated with exit code 3"}"#;
-        assert_eq!(failure_message(failed).as_deref(), Some("command terminated with exit code 3"));
-        assert_eq!(failure_message(br#"{"metadata":{},"status":"Success"}"#), None);
-        assert_eq!(failure_message(b""), None);
-    }
-}
+mod tests;

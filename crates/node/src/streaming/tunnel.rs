@@ -2,16 +2,18 @@
 
 use base::Clock;
 use futures_util::StreamExt;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::idle::Idle;
 use super::pass::LINGER;
 use crate::websocket::{self, tunnel};
 
 /// Passes bytes until either side closes or breaks, or nothing moves for too long.
-pub async fn run(client: TokioIo<Upgraded>, runtime: TokioIo<Upgraded>, clock: Clock) {
+pub async fn run<C, R>(client: C, runtime: R, clock: Clock)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    R: AsyncRead + AsyncWrite + Unpin,
+{
     let (mut sink, mut source) = websocket::serve(client).await.split();
     let (mut runtime_read, mut runtime_write) = tokio::io::split(runtime);
     let idle = Idle::new(clock);

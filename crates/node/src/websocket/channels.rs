@@ -5,11 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-
-use super::Socket;
 
 /// The first byte of a v5 message that says that a channel (the second byte) ends.
 const CLOSE_SIGNAL: u8 = 255;
@@ -89,24 +89,27 @@ impl Protocol {
 }
 
 /// The half on which the client is spoken to.
-pub struct Sink {
-    socket: SplitSink<Socket, Message>,
+pub struct Sink<IO> {
+    socket: SplitSink<WebSocketStream<IO>, Message>,
     protocol: Protocol,
 }
 
 /// The half on which the client speaks. It must be read even when nothing is expected: pings are answered there.
-pub struct Source {
-    socket: SplitStream<Socket>,
+pub struct Source<IO> {
+    socket: SplitStream<WebSocketStream<IO>>,
     protocol: Protocol,
 }
 
 /// Both halves of a socket on which `protocol` was negotiated.
-pub fn split(socket: Socket, protocol: Protocol) -> (Sink, Source) {
+pub fn split<IO: AsyncRead + AsyncWrite + Unpin>(
+    socket: WebSocketStream<IO>,
+    protocol: Protocol,
+) -> (Sink<IO>, Source<IO>) {
     let (sink, source) = socket.split();
     (Sink { socket: sink, protocol }, Source { socket: source, protocol })
 }
 
-impl Sink {
+impl<IO: AsyncRead + AsyncWrite + Unpin> Sink<IO> {
     /// Sends data on a channel. Returns when the connection has taken all of it.
     ///
     /// # Errors
@@ -125,7 +128,7 @@ impl Sink {
     }
 }
 
-impl Source {
+impl<IO: AsyncRead + AsyncWrite + Unpin> Source<IO> {
     /// What the client sends next; `None` when it has gone, or sent what no client should. Cancel-safe.
     pub async fn next(&mut self) -> Option<Incoming> {
         loop {

@@ -4,9 +4,8 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-
-use super::Socket;
 
 /// What a subprotocol begins with that tunnels a SPDY session; the session's own protocol follows.
 pub const PREFIX: &str = "SPDY/3.1+";
@@ -23,8 +22,8 @@ pub fn negotiate<'a>(offered: &[&'a str], known: &[&str]) -> Option<(&'a str, &'
 ///
 /// # Errors
 /// Either side broke.
-pub async fn inward(
-    client: &mut SplitStream<Socket>,
+pub async fn inward<IO: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut SplitStream<WebSocketStream<IO>>,
     runtime: &mut (impl AsyncWrite + Unpin),
     moved: impl Fn(),
 ) -> std::io::Result<()> {
@@ -47,9 +46,9 @@ pub async fn inward(
 ///
 /// # Errors
 /// Either side broke.
-pub async fn outward(
+pub async fn outward<IO: AsyncRead + AsyncWrite + Unpin>(
     runtime: &mut (impl AsyncRead + Unpin),
-    client: &mut SplitSink<Socket, Message>,
+    client: &mut SplitSink<WebSocketStream<IO>, Message>,
     moved: impl Fn(),
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; MESSAGE_BYTES];
