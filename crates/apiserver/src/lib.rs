@@ -16,9 +16,11 @@ mod server;
 mod status;
 
 pub mod admission;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod http;
+pub mod seal;
 pub mod bootstrap;
 mod body;
 mod registry;

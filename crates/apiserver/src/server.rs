@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, Resource};
 use crate::discovery::{self, Documents};
 use crate::flow::Flow;
 use crate::http::metrics::Metrics;
-use crate::{Caller, Lookup, admission, authn, authz, registry};
+use crate::{Caller, Lookup, admission, audit, authn, authz, registry};
 
 /// Shortest default life of a watch without `timeoutSeconds`; the longest is twice that (upstream's
 /// `--min-request-timeout`).
@@ -45,6 +45,8 @@ pub struct Options {
     pub kubelet: Option<Arc<rustls::ClientConfig>>,
     /// The documents of the service account issuer, `(configuration, JWKS)`.
     pub openid: Option<(String, String)>,
+    /// Where requests are recorded.
+    pub audit: Option<Arc<audit::Log>>,
     /// What `/readyz` asks beyond the server's own checks: a name, and what is wrong if anything.
     pub ready_checks: Vec<(String, ReadyCheck)>,
     /// Requests under way at once: those that read, those that write.
@@ -70,6 +72,7 @@ impl Default for Options {
             token_audiences: vec!["https://kubernetes.default.svc.cluster.local".to_owned()],
             kubelet: None,
             openid: None,
+            audit: None,
             ready_checks: Vec::new(),
             reads_len_max: 400,
             writes_len_max: 200,
@@ -148,8 +151,22 @@ impl Server {
     /// # Errors
     /// What the client is answered instead.
     pub async fn call(&self, caller: &Arc<Caller>, call: Call) -> Result<Answer, Status> {
+        let recording = self.recording(caller, &call);
+        let allowed = self.authorize_call(caller, &call);
+        let decision = allowed.as_ref().map(Clone::clone).map_err(|_| ());
+        let result = match allowed {
+            Ok(_) => self.proceed(caller, call).await,
+            Err(status) => Err(status),
+        };
+        if let Some(recording) = recording {
+            recording.end(self, &decision, result.as_ref().map_or_else(Status::code, |answer| answer.code), false);
+        }
+        result
+    }
+
+    /// The rest of [`Server::call`], for a caller that is authorized.
+    pub(crate) async fn proceed(&self, caller: &Arc<Caller>, call: Call) -> Result<Answer, Status> {
         let resource = self.resource(&call)?.clone();
-        self.authorize_call(caller, &call)?;
         let _seat = self.flow.enter(caller, call.verb).await?;
         registry::call(self, caller, &resource, call).await
     }
@@ -159,9 +176,28 @@ impl Server {
     /// # Errors
     /// What the client is answered instead; errors later on are events.
     pub async fn watch(&self, caller: &Arc<Caller>, call: Call) -> Result<WatchStream, Status> {
-        let resource = self.resource(&call)?.clone();
-        self.authorize_call(caller, &call)?;
-        self.start_watch(resource, &call, true).await
+        let recording = self.recording(caller, &call);
+        let allowed = self.authorize_call(caller, &call);
+        let decision = allowed.as_ref().map(Clone::clone).map_err(|_| ());
+        let result = match (allowed, self.resource(&call)) {
+            (Err(status), _) | (Ok(_), Err(status)) => Err(status),
+            (Ok(_), Ok(resource)) => self.start_watch(resource.clone(), &call, true).await,
+        };
+        if let Some(recording) = recording {
+            recording.end(self, &decision, result.as_ref().map_or_else(Status::code, |_| 200), true);
+        }
+        result
+    }
+
+    fn recording(&self, caller: &Arc<Caller>, call: &Call) -> Option<Recording> {
+        self.options.audit.as_ref()?;
+        let (verb, target) = (call.verb, &call.target);
+        audit::is_recorded("", verb.as_str(), Some(target)).then(|| Recording {
+            caller: caller.clone(),
+            verb,
+            target: target.clone(),
+            received: self.now(),
+        })
     }
 
     /// As [`Server::watch`] once the caller is authorized. `typed`: the reader wants objects, not bytes.
@@ -211,7 +247,8 @@ impl Server {
         found.ok_or_else(Status::unknown_resource)
     }
 
-    pub(crate) fn authorize_call(&self, caller: &Caller, call: &Call) -> Result<(), Status> {
+    /// Asks the authorizers about a request; the reason of their consent.
+    pub(crate) fn authorize_call(&self, caller: &Caller, call: &Call) -> Result<String, Status> {
         let target = &call.target;
         let options = &call.options;
         let collective = matches!(call.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
@@ -234,16 +271,62 @@ impl Server {
         self.authorize(&Attributes { caller, verb: call.verb.as_str(), what })
     }
 
-    /// Asks the authorizers.
+    /// Asks the authorizers; the reason of their consent.
     ///
     /// # Errors
     /// 403 unless one of them allows it.
-    pub fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+    pub fn authorize(&self, attributes: &Attributes<'_>) -> Result<String, Status> {
         match self.options.authorizer.authorize(attributes, &self.lookup) {
-            Decision::Allow(_) => Ok(()),
+            Decision::Allow(reason) => Ok(reason),
             Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(authz::forbidden(attributes, &reason)),
         }
     }
+}
+
+/// What is kept of a request in process until its answer is known.
+struct Recording {
+    caller: Arc<Caller>,
+    verb: Verb,
+    target: api::Target,
+    received: api::Timestamp,
+}
+
+impl Recording {
+    fn end(self, server: &Server, decision: &Result<String, ()>, code: u16, begun: bool) {
+        let Some(log) = &server.options.audit else { return };
+        let record = audit::Record {
+            audit_id: &server.options.random.uid(),
+            caller: Some(&self.caller),
+            acting_as: None,
+            verb: self.verb.as_str(),
+            uri: &path_of(&self.target),
+            target: Some(&self.target),
+            source: "::1",
+            user_agent: "in-process",
+            code,
+            decision: Some(decision.as_deref().map_err(|()| ())),
+            begun,
+            received: self.received,
+            now: server.now(),
+        };
+        log.record(record.line());
+    }
+}
+
+/// The path that a request in process would have over HTTP.
+fn path_of(target: &api::Target) -> String {
+    let mut path = match &*target.group {
+        "" => format!("/api/{}", target.version),
+        group => format!("/apis/{group}/{}", target.version),
+    };
+    if let Some(namespace) = &target.namespace {
+        path.push_str(&format!("/namespaces/{namespace}"));
+    }
+    path.push_str(&format!("/{}", target.resource));
+    for part in [target.name.as_deref(), target.subresource.as_deref()].into_iter().flatten() {
+        path.push_str(&format!("/{part}"));
+    }
+    path
 }
 
 /// The name in `metadata.name=x`: a list narrowed to one object is authorized as one (upstream's RequestInfo).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::call::PatchKind;
-use api::{Body, Call, Status, Target, Verb};
+use api::{Body, Call, Status, Target, Timestamp, Verb};
 use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, USER_AGENT, VARY};
 use http::{Method, Request, Response, request};
@@ -21,7 +21,7 @@ use super::write::{self, Writing, respond};
 use super::{health, proxy, watch};
 use crate::authn::{Peer, RequestParts};
 use crate::authz::{Attributes, What};
-use crate::{Caller, Server, discovery};
+use crate::{Caller, Server, audit, discovery};
 
 /// The longest body taken (upstream's 3 MiB).
 pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -30,13 +30,72 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
-/// What a request turned out to be, for the counters.
+/// What a request turned out to be, for the counters and the audit log.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     target: Option<Target>,
     verb: Option<&'static str>,
     /// Watches and streams: their duration says nothing.
     long: bool,
+    caller: Option<Arc<Caller>>,
+    acting_as: Option<Arc<Caller>>,
+    decision: Option<Result<String, ()>>,
+}
+
+impl Seen {
+    /// Remembers what the authorizers said.
+    pub(super) fn decide(&mut self, decision: Result<String, Status>) -> Result<(), Status> {
+        self.decision = Some(decision.as_ref().map(Clone::clone).map_err(|_| ()));
+        decision.map(drop)
+    }
+}
+
+/// What is kept of a request's head for the audit log.
+struct Head {
+    uri: String,
+    path: String,
+    method: String,
+    user_agent: String,
+    received: Timestamp,
+}
+
+impl Head {
+    fn of(server: &Server, request: &Request<Incoming>) -> Option<Self> {
+        server.options.audit.as_ref()?;
+        let user_agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        Some(Self {
+            uri: request.uri().to_string(),
+            path: request.uri().path().to_owned(),
+            method: request.method().as_str().to_ascii_lowercase(),
+            user_agent: user_agent.to_owned(),
+            received: server.now(),
+        })
+    }
+
+    fn record(self, server: &Server, peer: &Peer, seen: &Seen, audit_id: &HeaderValue, code: u16) {
+        let Some(log) = &server.options.audit else { return };
+        let verb = seen.verb.unwrap_or(&self.method);
+        if !audit::is_recorded(&self.path, verb, seen.target.as_ref()) {
+            return;
+        }
+        let decision = seen.decision.as_ref().map(|decision| decision.as_deref().map_err(|()| ()));
+        let record = audit::Record {
+            audit_id: audit_id.to_str().unwrap_or_default(),
+            caller: seen.caller.as_deref(),
+            acting_as: seen.acting_as.as_deref(),
+            verb,
+            uri: &self.uri,
+            target: seen.target.as_ref(),
+            source: &peer.address.ip().to_string(),
+            user_agent: &self.user_agent,
+            code,
+            decision,
+            begun: seen.long,
+            received: self.received,
+            now: server.now(),
+        };
+        log.record(record.line());
+    }
 }
 
 /// Answers one request.
@@ -44,6 +103,7 @@ pub async fn handle(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incom
     let began = server.options.clock.monotonic();
     server.metrics.inflight.inc();
     let audit_id = audit_id(&server, &request);
+    let head = Head::of(&server, &request);
     let mut seen = Seen::default();
     let answered = base::task::catch("request", answer(&server, &peer, request, &mut seen)).await;
     let mut response = answered.unwrap_or_else(|| {
@@ -51,6 +111,9 @@ pub async fn handle(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incom
         let why = "This request caused apiserver to panic. Look in the logs for details.";
         write::failure(&Status::internal(why), Syntax::Json)
     });
+    if let Some(head) = head {
+        head.record(&server, &peer, &seen, &audit_id, response.status().as_u16());
+    }
     let headers = response.headers_mut();
     headers.insert(&AUDIT_ID, audit_id);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
@@ -91,10 +154,10 @@ async fn answer(
     let query = Query::parse(query_text.as_deref());
     let asked = path::parse(&parts.method, parts.uri.path(), query.watches());
     let result = async {
-        let caller = caller(server, peer, &parts, &asked).await?;
+        let caller = caller(server, peer, &parts, &asked, seen).await?;
         match asked {
             Asked::Malformed => Ok(not_found_page()),
-            Asked::Path(path) => other_path(server, &caller, &parts, &path, &query).await,
+            Asked::Path(path) => other_path(server, &caller, &parts, &path, &query, seen).await,
             Asked::Resource { target, verb, rest } => {
                 seen.target = Some(target.clone());
                 let Some(verb) = verb else {
@@ -114,9 +177,10 @@ async fn caller(
     peer: &Peer,
     parts: &request::Parts,
     asked: &Asked,
+    seen: &mut Seen,
 ) -> Result<Arc<Caller>, Status> {
-    let seen = RequestParts { headers: &parts.headers, peer };
-    let found = server.options.authenticator.authenticate(seen, server.lookup()).await.map_err(|error| {
+    let shown = RequestParts { headers: &parts.headers, peer };
+    let found = server.options.authenticator.authenticate(shown, server.lookup()).await.map_err(|error| {
         tracing::debug!(%error, peer = %peer.address, "bad credentials");
         Status::unauthorized()
     })?;
@@ -127,7 +191,12 @@ async fn caller(
             _ => Err(Status::unauthorized()),
         };
     };
-    crate::authn::impersonate(server, &caller, &parts.headers)
+    seen.caller = Some(caller.clone());
+    let acting = crate::authn::impersonate(server, &caller, &parts.headers)?;
+    if !Arc::ptr_eq(&acting, &caller) {
+        seen.acting_as = Some(acting.clone());
+    }
+    Ok(acting)
 }
 
 fn not_found_page() -> Response<Payload> {
@@ -140,9 +209,10 @@ async fn other_path(
     parts: &request::Parts,
     path: &str,
     query: &Query<'_>,
+    seen: &mut Seen,
 ) -> Result<Response<Payload>, Status> {
     let verb = parts.method.as_str().to_ascii_lowercase();
-    server.authorize(&Attributes { caller, verb: &verb, what: What::Path(path) })?;
+    seen.decide(server.authorize(&Attributes { caller, verb: &verb, what: What::Path(path) }))?;
     if let Some(response) = health::answer(server, path, query).await {
         return Ok(response);
     }
@@ -241,14 +311,14 @@ async fn resource(
     {
         seen.long = true;
         seen.verb = Some("CONNECT");
-        return proxy::answer(server, caller, wanted).await;
+        return proxy::answer(server, caller, wanted, seen).await;
     }
     if wanted.verb == Verb::Watch {
         seen.long = true;
-        return start_watch(server, caller, wanted).await;
+        return start_watch(server, caller, wanted, seen).await;
     }
     let timeout = || Status::timeout("request did not complete within the allotted timeout", 0);
-    let answered = tokio::time::timeout(REQUEST_TIMEOUT, ordinary(server, caller, wanted)).await;
+    let answered = tokio::time::timeout(REQUEST_TIMEOUT, ordinary(server, caller, wanted, seen)).await;
     answered.unwrap_or_else(|_| Err(timeout()))
 }
 
@@ -256,11 +326,12 @@ async fn start_watch(
     server: &Arc<Server>,
     caller: &Arc<Caller>,
     wanted: Wanted<'_>,
+    seen: &mut Seen,
 ) -> Result<Response<Payload>, Status> {
     let Wanted { target, verb, parts, query, .. } = wanted;
     let call = Call { verb, target, options: query.options(verb)?, body: Body::None };
+    seen.decide(server.authorize_call(caller, &call))?;
     let resource = server.resource(&call)?.clone();
-    server.authorize_call(caller, &call)?;
     let form = negotiate::accept(&parts.headers, Offer::Stream)?;
     let include = Included::parse(query.get("includeObject"))?;
     let counting = server.metrics.watching(resource.group(), resource.plural());
@@ -269,15 +340,18 @@ async fn start_watch(
     Ok(respond(200, form.syntax.media_type(), body))
 }
 
-async fn ordinary(server: &Arc<Server>, caller: &Arc<Caller>, wanted: Wanted<'_>) -> Result<Response<Payload>, Status> {
+async fn ordinary(
+    server: &Arc<Server>,
+    caller: &Arc<Caller>,
+    wanted: Wanted<'_>,
+    seen: &mut Seen,
+) -> Result<Response<Payload>, Status> {
     let Wanted { target, verb, parts, body, query, .. } = wanted;
     let mut call = Call { verb, target, options: query.options(verb)?, body: Body::None };
     name_manager(&mut call, &parts);
+    // Asked before the body is read, so that nobody sends us bodies in vain.
+    seen.decide(server.authorize_call(caller, &call))?;
     server.resource(&call)?;
-    if !matches!(verb, Verb::Get | Verb::List) {
-        // Asked before the body is read, so that nobody sends us bodies in vain; the pipeline asks again.
-        server.authorize_call(caller, &call)?;
-    }
     let offer = if matches!(verb, Verb::Get | Verb::List) && call.target.subresource.is_none() {
         Offer::Objects
     } else {
@@ -313,7 +387,7 @@ async fn ordinary(server: &Arc<Server>, caller: &Arc<Caller>, wanted: Wanted<'_>
         include: Included::parse(query.get("includeObject"))?,
         now: server.now(),
     };
-    write::answer(server.call(caller, call).await?, writing)
+    write::answer(server.proceed(caller, call).await?, writing)
 }
 
 /// Go clients with generated types send protobuf; from here on it is JSON.

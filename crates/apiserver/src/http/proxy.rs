@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::handler::Wanted;
+use super::handler::{Seen, Wanted};
 use super::payload::Payload;
 use crate::{Caller, Server, registry};
 
@@ -40,12 +40,13 @@ pub async fn answer(
     server: &Arc<Server>,
     caller: &Arc<Caller>,
     wanted: Wanted<'_>,
+    seen: &mut Seen,
 ) -> Result<Response<Payload>, Status> {
     let Wanted { target, verb, rest, parts, body, query } = wanted;
     let subresource = target.subresource.clone().unwrap_or_default();
     let call = Call { verb, target, options: Options::default(), body: api::Body::None };
+    seen.decide(server.authorize_call(caller, &call))?;
     let resource = server.resource(&call)?.clone();
-    server.authorize_call(caller, &call)?;
     if matches!(&*subresource, "exec" | "attach" | "portforward") {
         if !matches!(verb, Verb::Get | Verb::Create) {
             return Err(Status::method_not_allowed("", &format!("pods/{subresource}"), verb.as_str()));

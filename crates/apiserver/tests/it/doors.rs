@@ -137,3 +137,35 @@ async fn a_panic_is_an_answer() {
     assert_eq!(world.get("/version").await.code, 200);
     assert!(base::task::panics() > before);
 }
+
+#[tokio::test]
+async fn requests_are_recorded_without_their_bodies() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    let logging = base::TaskGroup::new();
+    let log = apiserver::audit::Log::open(apiserver::audit::Options::new(&path), &logging).await.unwrap();
+    let world = World::start_with(apiserver::Options { audit: Some(log), ..apiserver::Options::default() }).await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    world.create(secrets, r#"{"metadata":{"name":"s"},"stringData":{"a":"do not tell"}}"#).await;
+    world.get("/readyz").await;
+    as_nobody(&world, "/api/v1/pods").await;
+    let eve = Arc::new(apiserver::Caller::new("eve", &[]));
+    let target = api::Target::kind(<api::core::v1::Secret as api::Typed>::KIND).namespaced("default").named("s");
+    assert!(world.server.call(&eve, api::Call::new(api::Verb::Get, target)).await.is_err());
+    assert!(logging.shutdown(Duration::from_secs(5)).await);
+
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("do not tell") && !text.contains("/readyz"), "{text}");
+    let events: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let created = events.iter().find(|event| event["objectRef"]["resource"] == "secrets").unwrap();
+    assert_eq!((&created["verb"], &created["user"]["username"]), (&json!("create"), &json!("admin")));
+    assert_eq!((&created["requestURI"], &created["responseStatus"]["code"]), (&json!(secrets), &json!(201)));
+    assert_eq!(created["annotations"]["authorization.k8s.io/decision"], "allow");
+    assert_eq!((&created["stage"], &created["level"]), (&json!("ResponseComplete"), &json!("Metadata")));
+    let nobody = events.iter().find(|event| event["responseStatus"]["code"] == 401).unwrap();
+    assert_eq!((&nobody["user"], &nobody["requestURI"]), (&json!({}), &json!("/api/v1/pods")));
+    let refused = events.last().unwrap();
+    assert_eq!((&refused["user"]["username"], &refused["responseStatus"]["code"]), (&json!("eve"), &json!(403)));
+    assert_eq!(refused["annotations"]["authorization.k8s.io/decision"], "forbid");
+    assert_eq!(refused["requestURI"], "/api/v1/namespaces/default/secrets/s");
+}

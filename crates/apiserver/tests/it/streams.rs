@@ -74,8 +74,7 @@ async fn world() -> World {
     let valid = Duration::from_secs(3600);
     let ca = pki::Ca::generate("kubelet-ca", clock.now(), valid).unwrap();
     let client = ca.issue(&pki::Request::client("kube-apiserver-kubelet-client", &[], valid), clock.now()).unwrap();
-    let tls =
-        pki::tls::client_config(ca.cert_pem(), Some(Reloadable::new(client)), Alpn::Http1, clock).unwrap();
+    let tls = pki::tls::client_config(ca.cert_pem(), Some(Reloadable::new(client)), Alpn::Http1, clock).unwrap();
     let world = World::start_with(Options { kubelet: Some(tls), ..Options::default() }).await;
     let request = pki::Request {
         common_name: "system:node:n".to_owned(),
@@ -121,10 +120,7 @@ async fn logs_come_from_the_node() {
     let why = "container \"waiting\" in pod \"p\" is waiting to start: ContainerCreating";
     assert_eq!((waiting.code, waiting.message().as_str()), (400, why));
     let odd = world.get(&format!("{PODS}/p/log?limitBytes=0")).await;
-    assert_eq!(
-        odd.message(),
-        "PodLogOptions \"\" is invalid: limitBytes: Invalid value: 0: must be greater than 0"
-    );
+    assert_eq!(odd.message(), "PodLogOptions \"\" is invalid: limitBytes: Invalid value: 0: must be greater than 0");
 }
 
 #[tokio::test]

@@ -173,7 +173,9 @@ async fn events_are_the_same_in_both_groups() {
     assert_eq!(list.json()["items"][0]["metadata"], created.json()["metadata"], "{}", list.text());
     let none = world.get(&format!("{other}?fieldSelector=regarding.name%3Dq")).await.json();
     assert_eq!(none["items"], json!([]));
-    let patched = world.patch(&format!("{other}/e"), "application/merge-patch+json", r#"{"metadata":{"labels":{"a":"b"}}}"#).await;
+    let patched = world
+        .patch(&format!("{other}/e"), "application/merge-patch+json", r#"{"metadata":{"labels":{"a":"b"}}}"#)
+        .await;
     assert_eq!(patched.code, 200, "{}", patched.text());
     assert_eq!(world.get(&format!("{core}/e")).await.json()["metadata"]["labels"], json!({"a": "b"}));
 }

@@ -212,7 +212,10 @@ async fn fields_have_owners_and_apply_minds_them() {
     assert_eq!(entries[0]["fieldsV1"], json!({"f:data": {"f:p": {}, "f:q": {}}}));
     let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {p: '2'}\n";
     let refused = apply("two", other, false).await;
-    assert_eq!((refused.code, refused.message().as_str()), (409, "Apply failed with 1 conflict: conflict with \"one\": .data.p"));
+    assert_eq!(
+        (refused.code, refused.message().as_str()),
+        (409, "Apply failed with 1 conflict: conflict with \"one\": .data.p")
+    );
     assert_eq!(apply("two", other, true).await.json()["data"], json!({"p": "2", "q": "1"}));
     let fewer = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
     assert_eq!(apply("one", fewer, false).await.json()["data"], json!({"p": "2"}));
@@ -223,7 +226,26 @@ async fn fields_have_owners_and_apply_minds_them() {
         nameless.message(),
         "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"
     );
-    let patched = world.patch(&format!("{CONFIG_MAPS}/a"), "application/merge-patch+json", r#"{"data":{"z":"1"}}"#).await;
+    let patched =
+        world.patch(&format!("{CONFIG_MAPS}/a"), "application/merge-patch+json", r#"{"data":{"z":"1"}}"#).await;
     let entries = patched.json()["metadata"]["managedFields"].as_array().unwrap().clone();
     assert!(entries.iter().any(|entry| entry["manager"] == "unknown" && entry["operation"] == "Update"));
+}
+
+#[tokio::test]
+async fn secrets_lie_sealed_in_the_store() {
+    let seal = apiserver::seal::AesGcm::parse(&apiserver::seal::AesGcm::generate("key1").unwrap()).unwrap();
+    let transforms: Vec<(String, std::sync::Arc<dyn apiserver::Transform>)> =
+        vec![("secrets".to_owned(), std::sync::Arc::new(seal))];
+    let world = World::start_with(apiserver::Options { transforms, ..apiserver::Options::default() }).await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let created = world.create(secrets, r#"{"metadata":{"name":"s"},"stringData":{"a":"hidden"}}"#).await;
+    assert_eq!(created.code, 201, "{}", created.text());
+    let stored = world.server.store().get("/registry/secrets/default/s").await.unwrap().value.unwrap();
+    assert!(stored.value.starts_with(b"k8s:enc:aesgcm:v1:key1:"));
+    assert_eq!(world.get(&format!("{secrets}/s")).await.json()["data"], json!({"a": "aGlkZGVu"}));
+    let same = world.update(&format!("{secrets}/s"), &created.text()).await;
+    assert_eq!(same.json(), created.json(), "sealing anew is no change");
+    let patched = world.patch(&format!("{secrets}/s"), "application/merge-patch+json", r#"{"data":{"a":null}}"#).await;
+    assert_eq!((patched.code, world.get(secrets).await.json()["items"][0]["data"].get("a")), (200, None));
 }
