@@ -95,8 +95,13 @@ impl Cgroups {
 
     /// Makes a pod's cgroup with its limits. Blocking; failures are logged, the pod runs without them.
     pub fn create_pod(&self, p: &Pod) {
+        self.make(&self.pod_path(p));
+        self.limit_pod(p);
+    }
+
+    /// Sets a pod's limits. Blocking; failures are logged.
+    pub fn limit_pod(&self, p: &Pod) {
         let path = self.pod_path(p);
-        self.make(&path);
         let PodLimits { cpu_shares, cpu_quota_micros, memory_bytes } = pod_limits(p);
         self.write(&path, "cpu", &cpu_weight(&self.hierarchy, cpu_shares));
         match &self.hierarchy {
@@ -121,6 +126,26 @@ impl Cgroups {
                 }
             }
         }
+    }
+
+    /// Whether the pod's cgroup has less room than its limits say. Blocking.
+    pub fn is_below(&self, p: &Pod) -> bool {
+        let path = self.pod_path(p);
+        let limits = pod_limits(p);
+        let (root, cpu, memory) = match &self.hierarchy {
+            Hierarchy::Unified(root) => ((root, root), "cpu.max", "memory.max"),
+            Hierarchy::Legacy(all) => {
+                let of = |name: &str| all.iter().find(|(names, _)| names.iter().any(|n| n == name)).map(|(_, r)| r);
+                let (Some(cpu), Some(memory)) = (of("cpu"), of("memory")) else { return false };
+                ((cpu, memory), "cpu.cfs_quota_us", "memory.limit_in_bytes")
+            }
+        };
+        let read = |root: &Path, file: &str| {
+            let text = std::fs::read_to_string(join(root, &path).join(file)).unwrap_or_default();
+            text.split_whitespace().next().and_then(|word| word.parse::<i64>().ok()).filter(|value| *value >= 0)
+        };
+        let less = |now: Option<i64>, wanted: i64| now.is_some_and(|now| wanted == 0 || now < wanted);
+        less(read(root.0, cpu), limits.cpu_quota_micros) || less(read(root.1, memory), limits.memory_bytes)
     }
 
     /// Removes a pod's cgroups, whatever class it was in. Blocking.

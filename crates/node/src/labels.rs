@@ -8,7 +8,7 @@ use api::Object;
 use api::core::v1::{Container, Pod};
 use sha2::{Digest, Sha256};
 
-use crate::pod;
+use crate::{pod, resize};
 
 pub const POD_NAME: &str = "io.kubernetes.pod.name";
 pub const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
@@ -21,6 +21,8 @@ pub const TERMINATION_MESSAGE_PATH: &str = "io.kubernetes.container.terminationM
 pub const TERMINATION_MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
 pub const POD_DELETION_GRACE: &str = "io.kubernetes.pod.deletionGracePeriod";
 pub const POD_TERMINATION_GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
+/// The resources a container was made with (see `resize::fingerprint`).
+pub const RESOURCES: &str = "pintle.io/resources";
 /// Whose sandbox it is, when several nodes share one runtime.
 pub const NODE: &str = "pintle.io/node";
 
@@ -57,6 +59,7 @@ pub fn container_annotations(p: &Pod, container: &Container, restart_count: u32)
         (RESTART_COUNT.to_owned(), restart_count.to_string()),
         (TERMINATION_MESSAGE_PATH.to_owned(), path.to_owned()),
         (TERMINATION_MESSAGE_POLICY.to_owned(), policy.to_owned()),
+        (RESOURCES.to_owned(), resize::fingerprint(container)),
     ]);
     if let Some(grace) = p.metadata.deletion_grace_period_seconds {
         annotations.insert(POD_DELETION_GRACE.into(), grace.to_string());

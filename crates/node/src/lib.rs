@@ -22,6 +22,7 @@ mod pod;
 mod pod_source;
 mod pod_worker;
 mod probe;
+mod resize;
 mod runtime_events;
 mod spdy;
 mod status;

@@ -24,6 +24,7 @@ use crate::observe::{self, Memory};
 use crate::pod;
 use crate::pods::Entry;
 use crate::probe::Probes;
+use crate::resize;
 use crate::state::{Phase, PodState};
 use crate::status;
 use crate::status_writer::StatusWriter;
@@ -52,6 +53,8 @@ pub struct Worker {
     told: PodStatus,
     /// Containers of whose crash back-off an event told, and when they had ended.
     backoff_told: BTreeMap<String, Option<Timestamp>>,
+    /// The resources running containers were given since they were made, by container id.
+    resized: BTreeMap<String, String>,
     /// The steps last done: planned again, they did not help, and are not repeated at once.
     done: Vec<Step>,
     retry: Backoff,
@@ -94,6 +97,7 @@ impl Worker {
             holds: BTreeMap::new(),
             told: p.status.clone().unwrap_or_default(),
             backoff_told: BTreeMap::new(),
+            resized: BTreeMap::new(),
             done: Vec::new(),
             retry: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
             retry_at: None,
@@ -118,6 +122,7 @@ impl Worker {
             self.check_deadline(&p, now);
             let verdicts = self.probes.verdicts();
             let ending = self.ending(&p);
+            let refused = self.refuse_resize(&p);
             let plan = plan(&View {
                 pod: &p,
                 state: &self.state,
@@ -125,10 +130,12 @@ impl Worker {
                 backoffs: &self.backoffs,
                 holds: &self.holds,
                 terminate_grace_seconds: ending,
+                resized: &self.resized,
+                resize_allowed: refused.is_none(),
                 now,
             });
             self.sync_probes(&p, ending.is_some() || plan.finished);
-            self.tell(&p, &plan, &verdicts, now);
+            self.tell(&p, &plan, &verdicts, now, refused.as_ref());
             let may_act = !self.stale && self.retry_at.is_none_or(|at| at <= now);
             if may_act && plan.finished && plan.steps.is_empty() {
                 if self.finish(&p).await {
@@ -220,6 +227,27 @@ impl Worker {
         }
     }
 
+    /// Why the node has no room for what a running pod asks for now, if it asks for more.
+    fn refuse_resize(&self, p: &Pod) -> Option<(&'static str, String)> {
+        let changed = resize::resizable(p).any(|container| {
+            self.state.active_container(&container.name).is_some_and(|current| {
+                let actual = plan::actual_resources(&self.resized, current);
+                !actual.is_empty() && actual != resize::fingerprint(container)
+            })
+        });
+        if !changed {
+            return None;
+        }
+        let fits =
+            |others: &[Arc<Pod>]| admission::admit(p, others.iter().map(|p| &**p), &self.agent.facts.allocatable, None);
+        let text = |refusal: admission::Refusal| refusal.message.replace("Pod was rejected: ", "");
+        match (fits(&[]), self.agent.pods.admit(&self.entry, p, |_, others| fits(others))) {
+            (Err(refusal), _) => Some(("Infeasible", text(refusal))),
+            (Ok(()), Err(refusal)) => Some(("Deferred", text(refusal))),
+            (Ok(()), Ok(())) => None,
+        }
+    }
+
     /// Takes over what ran before the node agent started: it was ready if the API says so.
     fn adopt(&mut self) {
         let p = self.entry.known();
@@ -265,7 +293,14 @@ impl Worker {
     }
 
     /// Computes the status and hands it to the writer.
-    fn tell(&mut self, p: &Pod, plan: &Plan, verdicts: &BTreeMap<String, Probed>, now: Timestamp) {
+    fn tell(
+        &mut self,
+        p: &Pod,
+        plan: &Plan,
+        verdicts: &BTreeMap<String, Probed>,
+        now: Timestamp,
+        refused: Option<&(&'static str, String)>,
+    ) {
         let mut waiting: BTreeMap<String, Waiting> =
             self.holds.iter().map(|(name, hold)| (name.clone(), hold.waiting.clone())).collect();
         waiting.extend(plan.crash_waiting.clone());
@@ -280,6 +315,8 @@ impl Worker {
             waiting: &waiting,
             finished: plan.finished && plan.steps.is_empty() && !self.stale,
             failed: failed.as_ref().map(|(reason, message)| (reason.as_str(), message.as_str())),
+            resized: &self.resized,
+            resize_refused: refused.map(|(reason, message)| (*reason, message.as_str())),
             host_ips: &self.agent.facts.host_ips,
             runtime_name: &self.agent.facts.runtime_name,
             now,
@@ -358,7 +395,7 @@ impl Worker {
                     let verdicts = self.probes.verdicts();
                     self.sync_probes(&p, ending.is_some());
                     let so_far = Plan { steps: plan.steps.clone(), ..plan.clone() };
-                    self.tell(&p, &so_far, &verdicts, clock.now());
+                    self.tell(&p, &so_far, &verdicts, clock.now(), None);
                 }
             }
         };
@@ -394,6 +431,8 @@ impl Worker {
             self.backoffs.started(&name, &hash, finished_at, now);
         }
         self.holds.extend(outcome.holds);
+        self.resized.extend(outcome.resized);
+        self.resized.retain(|id, _| self.state.containers.iter().any(|c| c.id == *id));
         if let Some(mounted) = outcome.volumes {
             self.renew_at = mounted.renew_at;
         }

@@ -44,6 +44,8 @@ pub struct Container {
     pub image_id: String,
     /// Hash of the part of the spec whose change restarts the container.
     pub hash: String,
+    /// The resources it was made with (see `resize::fingerprint`).
+    pub resources: String,
     pub created_at_nanos: i64,
     /// `None` until started.
     pub started_at: Option<Timestamp>,
@@ -180,6 +182,7 @@ pub fn container(status: &v1::ContainerStatus, sandbox_id: &str) -> Container {
         image: status.image.as_ref().map(|i| i.image.clone()).unwrap_or_default(),
         image_id: if status.image_ref.is_empty() { status.image_id.clone() } else { status.image_ref.clone() },
         hash: annotation(labels::HASH).unwrap_or_default().to_owned(),
+        resources: annotation(labels::RESOURCES).unwrap_or_default().to_owned(),
         created_at_nanos: status.created_at,
         started_at: timestamp(status.started_at),
         finished_at: timestamp(status.finished_at),

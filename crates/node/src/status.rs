@@ -34,6 +34,10 @@ pub struct View<'a> {
     pub finished: bool,
     /// The pod ended by decision of the node: reason and message (`DeadlineExceeded`, `Evicted`).
     pub failed: Option<(&'a str, &'a str)>,
+    /// The resources running containers were given since they were made, by container id.
+    pub resized: &'a BTreeMap<String, String>,
+    /// Why a resize cannot be done now: reason (`Deferred`, `Infeasible`) and message.
+    pub resize_refused: Option<(&'a str, &'a str)>,
     /// The node's addresses.
     pub host_ips: &'a [String],
     /// The scheme of container ids: `containerd`.

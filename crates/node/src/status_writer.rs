@@ -164,6 +164,18 @@ fn patch_of(pod: &Pod, wanted: &PodStatus) -> Option<Value> {
                 let before = before.map(Vec::as_slice).unwrap_or_default();
                 let all = value.as_array().into_iter().flatten();
                 let changed: Vec<Value> = all.filter_map(|condition| changed_condition(before, condition)).collect();
+                let mut changed = changed;
+                // A resize that is over leaves no condition.
+                let kept =
+                    |type_: Option<&Value>| value.as_array().is_some_and(|l| l.iter().any(|c| c.get("type") == type_));
+                let passing = before.iter().filter(|c| {
+                    matches!(c.get("type").and_then(Value::as_str), Some("PodResizePending" | "PodResizeInProgress"))
+                });
+                changed.extend(
+                    passing
+                        .filter(|c| !kept(c.get("type")))
+                        .map(|c| json!({"$patch": "delete", "type": c.get("type")})),
+                );
                 if !changed.is_empty() {
                     changes.insert(key.clone(), Value::Array(changed));
                 }

@@ -65,6 +65,8 @@ pub fn resources(p: &Pod, container: &Container, node_memory_bytes: i64) -> v1::
         cpu_quota: quota_micros(cpu_limit.map_or(0, amount::milli_of_nano)),
         cpu_shares: shares(cpu_request.map_or(0, amount::milli_of_nano)),
         memory_limit_in_bytes: limit(container, "memory").map_or(0, amount::units_of_nano),
+        // Memory and swap together: containers do not swap.
+        memory_swap_limit_in_bytes: limit(container, "memory").map_or(0, amount::units_of_nano),
         oom_score_adj: oom_score_adj(p, container, node_memory_bytes),
         hugepage_limits: hugepages
             .filter_map(|(name, quantity)| {

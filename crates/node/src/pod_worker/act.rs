@@ -18,13 +18,13 @@ use tokio::sync::SemaphorePermit;
 
 use super::plan::{Hold, Kind, Step, Waiting};
 use crate::agent::{Agent, rpc_text};
-use crate::config::{dns, sandbox};
+use crate::config::{dns, linux, sandbox};
 use crate::events::Severity;
 use crate::image::{Missing, Present};
-use crate::pod;
 use crate::pods::Entry;
 use crate::state::{self, PodState};
 use crate::volume::Mounted;
+use crate::{pod, resize};
 
 /// What came of the steps, as far as the next plan cannot see it in the runtime.
 #[derive(Debug, Default)]
@@ -35,6 +35,8 @@ pub struct Outcome {
     pub started: Vec<String>,
     /// Containers of which an earlier one ended: name, hash, when it ended.
     pub restarted: Vec<(String, String, Timestamp)>,
+    /// Containers that got other resources: id and what they have now.
+    pub resized: Vec<(String, String)>,
     /// The volumes, if they were set up.
     pub volumes: Option<Mounted>,
     /// Something failed that the next plan would try again at once.
@@ -78,6 +80,7 @@ impl Job {
                 Step::Kill { id, name, message, grace_seconds } => {
                     stuck |= !self.kill(&id, &name, &message, grace_seconds).await;
                 }
+                Step::Resize { id, name } => self.resize(&id, &name, &mut outcome).await,
                 Step::RemoveContainer { id } => outcome.failed |= !self.remove_container(&id).await,
                 Step::RemoveSandbox { id } => outcome.failed |= !self.remove_sandbox(&id).await,
                 Step::CreateSandbox { attempt: number } => attempt = Some(number),
@@ -97,6 +100,37 @@ impl Job {
 
     fn event(&self, severity: Severity, reason: &str, message: impl Into<String>) {
         self.agent.events.pod(&self.pod, severity, reason, message);
+    }
+
+    /// Gives a running container the resources of its spec, and the pod's cgroup what all of them need.
+    async fn resize(&self, id: &str, name: &str, outcome: &mut Outcome) {
+        let Some(container) = pod::find_container(&self.pod, name) else { return };
+        let resources = linux::resources(&self.pod, &container, self.agent.facts.memory_bytes);
+        // The pod's room grows before its containers do, and shrinks after them.
+        self.limit_pod(true).await;
+        let result = self.agent.runtime.update_container_resources(id, resources, BTreeMap::new()).await;
+        self.limit_pod(false).await;
+        match result {
+            Ok(()) => outcome.resized.push((id.to_owned(), resize::fingerprint(&container))),
+            Err(error) => {
+                let text = format!("Error resizing container {name}: {}", rpc_text(&error));
+                self.event(Severity::Warning, "ResizeError", text);
+                outcome.failed = true;
+            }
+        }
+    }
+
+    /// Sets the pod's own limits; `growing`: only if that gives it more room.
+    async fn limit_pod(&self, growing: bool) {
+        if let Some(cgroups) = self.agent.cgroups.clone() {
+            let p = self.pod.clone();
+            let done = tokio::task::spawn_blocking(move || {
+                if !growing || cgroups.is_below(&p) {
+                    cgroups.limit_pod(&p);
+                }
+            });
+            let _ = done.await;
+        }
     }
 
     async fn remove_container(&self, id: &str) -> bool {

@@ -11,6 +11,7 @@ use base::Timestamp;
 use super::crash::{Backoffs, go_duration};
 use crate::labels;
 use crate::pod;
+use crate::resize;
 use crate::state::{self, Phase, PodState};
 
 /// Which list of the spec a container is from.
@@ -32,6 +33,8 @@ pub enum Step {
     CreateSandbox { attempt: u32 },
     /// Pull, create and start a container. `finished_at` is when the one before it ended.
     Start { name: String, kind: Kind, restart_count: u32, finished_at: Option<Timestamp> },
+    /// Give a running container the resources its spec asks for.
+    Resize { id: String, name: String },
     /// Forget a dead container.
     RemoveContainer { id: String },
     /// Forget a dead sandbox.
@@ -72,6 +75,10 @@ pub struct View<'a> {
     pub backoffs: &'a Backoffs,
     /// By container name.
     pub holds: &'a BTreeMap<String, Hold>,
+    /// The resources running containers were given since they were made, by container id.
+    pub resized: &'a BTreeMap<String, String>,
+    /// The node has room for what the pod asks for now.
+    pub resize_allowed: bool,
     /// The pod is to end, within so many seconds.
     pub terminate_grace_seconds: Option<i64>,
     pub now: Timestamp,
@@ -185,7 +192,10 @@ fn in_sandbox(view: &View<'_>, plan: &mut Plan) {
         let current = state.active_container(&container.name);
         match current {
             Some(c) if c.phase == Phase::Running => match kill_reason(view, container, c) {
-                None => alive += 1,
+                None => {
+                    alive += 1;
+                    plan.steps.extend(resize_step(view, container, c));
+                }
                 Some((mut message, always)) => {
                     if always || pod::restarts_after(p, container, KILLED) {
                         message += ", will be restarted";
@@ -230,6 +240,26 @@ fn should_start(p: &Pod, container: &Container, last: Option<&state::Container>)
             Phase::Exited => has_changed(container, c) || pod::restarts_after(p, container, c.exit_code),
         },
     }
+}
+
+/// The resources a container runs with.
+pub fn actual_resources<'a>(resized: &'a BTreeMap<String, String>, current: &'a state::Container) -> &'a str {
+    resized.get(&current.id).unwrap_or(&current.resources)
+}
+
+/// What a container's changed resources ask for: nothing, a change in place, or a restart.
+fn resize_step(view: &View<'_>, container: &Container, current: &state::Container) -> Option<Step> {
+    let actual = actual_resources(view.resized, current);
+    // One made by another agent does not say what it has.
+    if actual.is_empty() || !view.resize_allowed || actual == resize::fingerprint(container) {
+        return None;
+    }
+    let (id, name) = (current.id.clone(), current.name.clone());
+    if !resize::needs_restart(container, actual) {
+        return Some(Step::Resize { id, name });
+    }
+    let message = format!("Container {name} resize requires restart, will be restarted");
+    Some(Step::Kill { id, name, message, grace_seconds: spec_grace_seconds(view.pod) })
 }
 
 /// Whether the container in the runtime was made from another definition.
@@ -344,6 +374,7 @@ fn init_containers(view: &View<'_>, plan: &mut Plan) -> Init {
                     let (id, name) = (current.id.clone(), current.name.clone());
                     plan.steps.push(Step::Kill { id, name, message, grace_seconds });
                 } else {
+                    plan.steps.extend(resize_step(view, container, current));
                     let startup = view.probed.get(&current.id).and_then(|probed| probed.startup);
                     next = container.startup_probe.is_none() || startup == Some(true);
                 }

@@ -5,9 +5,20 @@ use api::meta::v1::Time;
 
 use super::{View, whole_seconds};
 use crate::pod;
+use crate::pod_worker::plan::actual_resources;
+use crate::resize;
+use crate::state::Phase;
 
 /// Condition types written by the node.
-pub const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+pub const OWNED: [&str; 7] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "PodResizePending",
+    "PodResizeInProgress",
+];
 
 struct Verdict {
     holds: bool,
@@ -39,9 +50,32 @@ pub fn conditions(view: &View<'_>, new: &PodStatus) -> Vec<PodCondition> {
         condition(view, "ContainersReady", containers_ready),
         condition(view, "PodScheduled", Verdict::yes("")),
     ];
+    conditions.extend(resize_condition(view));
     let others = view.old.conditions.iter().flatten();
     conditions.extend(others.filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
     conditions
+}
+
+/// How a resize stands, while it is not done.
+fn resize_condition(view: &View<'_>) -> Option<PodCondition> {
+    let pending = resize::resizable(view.pod).any(|container| {
+        let current = view.state.active_container(&container.name).filter(|c| c.phase == Phase::Running);
+        current.is_some_and(|current| {
+            let actual = actual_resources(view.resized, current);
+            !actual.is_empty() && actual != resize::fingerprint(container)
+        })
+    });
+    if !pending || view.finished {
+        return None;
+    }
+    let (type_, reason, message) = match view.resize_refused {
+        Some((reason, message)) => ("PodResizePending", reason, message),
+        None => ("PodResizeInProgress", "", ""),
+    };
+    let mut made = condition(view, type_, Verdict::yes(""));
+    made.reason = (!reason.is_empty()).then(|| reason.to_owned());
+    made.message = (!message.is_empty()).then(|| message.to_owned());
+    Some(made)
 }
 
 /// The condition, with its old transition time while its status stays the same.

@@ -8,7 +8,8 @@ use api::meta::v1::Time;
 
 use super::{View, whole_seconds};
 use crate::pod;
-use crate::pod_worker::plan::Waiting;
+use crate::pod_worker::plan::{Waiting, actual_resources};
+use crate::resize;
 use crate::state::{self, Phase};
 
 const UNKNOWN: &str = "ContainerStatusUnknown";
@@ -82,7 +83,11 @@ fn waiting_state(waiting: &Waiting) -> ContainerState {
 
 fn status(view: &View<'_>, container: &Container, old: Option<&ContainerStatus>, init: bool) -> ContainerStatus {
     let mut status = match view.state.container(&container.name) {
-        Some(current) => present(view, container, current),
+        Some(current) => {
+            let mut status = present(view, container, current);
+            set_resources(view, container, current, old, &mut status);
+            status
+        }
         None => absent(view, container, old, init),
     };
     if let Some(waiting) = view.waiting.get(&container.name).filter(|_| !view.finished) {
@@ -163,6 +168,27 @@ fn present(view: &View<'_>, container: &Container, current: &state::Container) -
         }),
         volume_mounts: mounts(container),
         ..Default::default()
+    }
+}
+
+/// The resources a container has: its spec's, unless a resize is still to be done.
+fn set_resources(
+    view: &View<'_>,
+    container: &Container,
+    current: &state::Container,
+    old: Option<&ContainerStatus>,
+    status: &mut ContainerStatus,
+) {
+    if current.phase != Phase::Running || container.resources.is_none() {
+        return;
+    }
+    let actual = actual_resources(view.resized, current);
+    if actual.is_empty() || actual == resize::fingerprint(container) {
+        status.resources.clone_from(&container.resources);
+        status.allocated_resources = container.resources.as_ref().and_then(|r| r.requests.clone());
+    } else if let Some(old) = old {
+        status.resources.clone_from(&old.resources);
+        status.allocated_resources.clone_from(&old.allocated_resources);
     }
 }
 

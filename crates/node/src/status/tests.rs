@@ -41,6 +41,7 @@ fn container(name: &str, restart_count: u32, phase: Phase, exit_code: i32) -> Co
         image: "docker.io/library/i:1".into(),
         image_id: "sha256:1".into(),
         hash: String::new(),
+        resources: String::new(),
         created_at_nanos: 10 + i64::from(restart_count),
         started_at: Some(at(NOW - 5)),
         finished_at: (phase == Phase::Exited).then(|| at(NOW - 1)),
@@ -84,6 +85,8 @@ impl Case {
             failed: self.failed,
             host_ips: &["192.0.2.1".to_owned()],
             runtime_name: "containerd",
+            resized: &BTreeMap::new(),
+            resize_refused: None,
             now: at(NOW),
         })
     }

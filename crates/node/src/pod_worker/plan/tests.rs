@@ -38,6 +38,7 @@ fn container(p: &Pod, name: &str, restart_count: u32, phase: Phase, exit_code: i
         image: "i".into(),
         image_id: "i@1".into(),
         hash: labels::container_hash(&spec),
+        resources: crate::resize::fingerprint(&spec),
         created_at_nanos: i64::from(restart_count) + 10,
         started_at: Some(at(NOW - 60)),
         finished_at: (phase == Phase::Exited).then(|| at(NOW - 1)),
@@ -64,6 +65,8 @@ struct Case {
     backoffs: Backoffs,
     holds: BTreeMap<String, Hold>,
     terminate: Option<i64>,
+    resized: BTreeMap<String, String>,
+    resize_allowed: bool,
 }
 
 impl Case {
@@ -75,6 +78,8 @@ impl Case {
             backoffs: Backoffs::default(),
             holds: BTreeMap::new(),
             terminate: None,
+            resized: BTreeMap::new(),
+            resize_allowed: true,
         }
     }
 
@@ -86,6 +91,8 @@ impl Case {
             backoffs: &self.backoffs,
             holds: &self.holds,
             terminate_grace_seconds: self.terminate,
+            resized: &self.resized,
+            resize_allowed: self.resize_allowed,
             now: at(NOW),
         })
     }
@@ -101,6 +108,7 @@ fn short(plan: &Plan) -> String {
             Step::StopPod { .. } => "stop".into(),
             Step::CreateSandbox { attempt } => format!("sandbox{attempt}"),
             Step::Start { name, restart_count, .. } => format!("start:{name}#{restart_count}"),
+            Step::Resize { name, .. } => format!("resize:{name}"),
             Step::RemoveContainer { id } => format!("rm:{id}"),
             Step::RemoveSandbox { id } => format!("rmsandbox:{id}"),
         })
@@ -262,4 +270,25 @@ fn a_container_that_was_created_and_never_started_is_replaced() {
     let p = pod_of(r#"{"containers":[{"name":"a"}]}"#);
     let state = state_of(vec![sandbox(0, true)], vec![container(&p, "a", 1, Phase::Created, 0)]);
     assert_eq!(short(&Case::new(p, state).plan()), "rm:a1 start:a#1");
+}
+
+#[test]
+fn resources_change_in_place_or_by_a_restart() {
+    let p = pod_of(r#"{"containers":[{"name":"a","resources":{"requests":{"cpu":"1"}}}]}"#);
+    let mut case =
+        Case::new(p.clone(), state_of(vec![sandbox(0, true)], vec![container(&p, "a", 0, Phase::Running, 0)]));
+    assert_eq!(short(&case.plan()), "");
+    case.pod = pod_of(r#"{"containers":[{"name":"a","resources":{"requests":{"cpu":"2"}}}]}"#);
+    assert_eq!(short(&case.plan()), "resize:a");
+    case.resize_allowed = false;
+    assert_eq!(short(&case.plan()), "");
+    case.resize_allowed = true;
+    case.resized.insert("a0".into(), crate::resize::fingerprint(&pod::containers(&case.pod)[0]));
+    assert_eq!(short(&case.plan()), "", "it was done");
+    case.resized.clear();
+    case.pod = pod_of(
+        r#"{"containers":[{"name":"a","resources":{"requests":{"cpu":"2"}},
+            "resizePolicy":[{"resourceName":"cpu","restartPolicy":"RestartContainer"}]}]}"#,
+    );
+    assert_eq!(short(&case.plan()), "kill:a");
 }
