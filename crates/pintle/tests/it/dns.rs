@@ -11,23 +11,31 @@ apiVersion: v1
 kind: Namespace
 metadata: {name: names}
 ---
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: db, namespace: names}
+apiVersion: v1
+kind: Pod
+metadata: {name: db-0, namespace: names, labels: {app: db}}
 spec:
-  serviceName: db
-  replicas: 2
-  podManagementPolicy: Parallel
-  selector: {matchLabels: {app: db}}
-  template:
-    metadata: {labels: {app: db}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: db
-        image: localhost/guestbook/frontend:v1
-        command: [sh, -c, 'while true; do echo hello | nc -l -p 7000; done']
-        ports: [{name: sql, containerPort: 7000}]
+  hostname: db-0
+  subdomain: db
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: db
+    image: localhost/guestbook/frontend:v1
+    command: [sh, -c, 'while true; do echo hello | nc -l -p 7000; done']
+    ports: [{name: sql, containerPort: 7000}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db-1, namespace: names, labels: {app: db}}
+spec:
+  hostname: db-1
+  subdomain: db
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: db
+    image: localhost/guestbook/frontend:v1
+    command: [sh, -c, 'while true; do echo hello | nc -l -p 7000; done']
+    ports: [{name: sql, containerPort: 7000}]
 ---
 apiVersion: v1
 kind: Service
@@ -86,8 +94,8 @@ impl Asker<'_> {
 fn pods_find_services_by_name() {
     let cluster = Cluster::start(&["frontend", "web"]);
     cluster.apply(OBJECTS);
-    cluster.kubectl(&["rollout", "status", "-n", "names", "statefulset/db", "--timeout=60s"]).run(70).ok();
-    cluster.kubectl(&["wait", "-n", "names", "pod/asker", "--for=condition=Ready", "--timeout=60s"]).run(70).ok();
+    let wait = ["wait", "-n", "names", "pod/asker", "pod/db-0", "pod/db-1", "--for=condition=Ready", "--timeout=60s"];
+    cluster.kubectl(&wait).run(70).ok();
     let asker = Asker(&cluster);
 
     let resolv_conf = asker.exec(&["cat", "/etc/resolv.conf"]).ok();

@@ -117,9 +117,11 @@ fn pods_work(cluster: &Cluster) {
         check(output.code == 0, || format!("{output:?}")).map(|()| output.stdout)
     });
     assert_eq!(output, "hello\n");
-    let logs = cluster.kubectl(&["logs", "deployment/steady", "--tail=2"]).run(20).ok();
-    assert_eq!(logs.lines().count(), 2, "{logs}");
+    eventually("lines of the log", 20, || {
+        let logs = cluster.kubectl(&["logs", "deployment/steady", "--tail=2"]).run(20).ok();
+        check(logs.lines().count() == 2, || logs)
+    });
     let run = ["run", "new", "--image=localhost/guestbook/frontend:v1", "--restart=Never", "--rm", "-i", "--command"];
-    let output = cluster.kubectl(&run).args(&["--", "echo", "started"]).run(60).ok();
-    assert!(output.contains("started"), "{output}");
+    let output = cluster.kubectl(&run).args(&["--", "cat"]).stdin("through a new pod\n").run(60).ok();
+    assert!(output.contains("through a new pod"), "{output}");
 }
