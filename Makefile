@@ -10,7 +10,7 @@ IMAGES := $(CACHE)/images
 PINTLE := $(CARGO_TARGET_DIR)/release/pintle
 export DATA_DIR BIND CACHE CARGO_TARGET_DIR IMAGES PINTLE
 
-.PHONY: up down test bench images check fmt build setup setup-test
+.PHONY: up down test bench images check fmt build setup setup-test setup-check
 
 up: setup build images ## starts a cluster on this machine and runs the guestbook on it
 	@scripts/up
@@ -23,6 +23,9 @@ setup:
 
 setup-test:
 	@scripts/setup test
+
+setup-check:
+	@scripts/setup check
 
 build:
 	@echo "building pintle (release)"
@@ -37,7 +40,7 @@ test: setup-test images ## every test, live ones included
 bench: setup-test images build ## measures, and prints the table of ARCHITECTURE.md section 6
 	@scripts/bench
 
-check: ## fmt, clippy with warnings denied, tidy, deny
+check: setup-check ## fmt, clippy with warnings denied, tidy, deny
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo run -q -p xtask -- tidy
