@@ -109,7 +109,8 @@ mod tests {
         let table = [
             (r#"{"containerID":"x://1","state":{"running":{}}}"#, Ok("x://1"), Err(missing)),
             (
-                r#"{"containerID":"x://2","state":{"running":{}},"lastState":{"terminated":{"exitCode":1,"containerID":"x://1"}}}"#,
+                r#"{"containerID":"x://2","state":{"running":{}},
+                    "lastState":{"terminated":{"exitCode":1,"containerID":"x://1"}}}"#,
                 Ok("x://2"),
                 Ok("x://1"),
             ),
@@ -120,7 +121,8 @@ mod tests {
                 Err(missing),
             ),
             (
-                r#"{"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":1,"containerID":"x://1"}}}"#,
+                r#"{"state":{"waiting":{"reason":"CrashLoopBackOff"}},
+                    "lastState":{"terminated":{"exitCode":1,"containerID":"x://1"}}}"#,
                 Ok("x://1"),
                 Ok("x://1"),
             ),
