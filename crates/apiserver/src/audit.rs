@@ -37,6 +37,21 @@ impl Options {
     }
 }
 
+/// What the authorizers said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// With their reason.
+    Allow(&'a str),
+    Forbid,
+}
+
+impl<'a> Verdict<'a> {
+    /// From the reason of their consent, if they gave it.
+    pub fn of(reason: Option<&'a str>) -> Self {
+        reason.map_or(Self::Forbid, Self::Allow)
+    }
+}
+
 /// One request, answered.
 #[derive(Debug, Clone)]
 pub struct Record<'a> {
@@ -51,8 +66,8 @@ pub struct Record<'a> {
     pub source: &'a str,
     pub user_agent: &'a str,
     pub code: u16,
-    /// Why it was allowed, or that it was not; `None` if it did not get that far.
-    pub decision: Option<Result<&'a str, ()>>,
+    /// `None` if it did not get that far.
+    pub verdict: Option<Verdict<'a>>,
     /// A watch or stream that has begun, rather than a request that is over.
     pub begun: bool,
     pub received: Timestamp,
@@ -111,8 +126,11 @@ impl Record<'_> {
         event["responseStatus"] = json!({"metadata": {}, "code": self.code});
         event["requestReceivedTimestamp"] = micros(self.received).into();
         event["stageTimestamp"] = micros(self.now).into();
-        if let Some(decision) = self.decision {
-            let (word, reason) = decision.map_or(("forbid", ""), |reason| ("allow", reason));
+        if let Some(verdict) = self.verdict {
+            let (word, reason) = match verdict {
+                Verdict::Allow(reason) => ("allow", reason),
+                Verdict::Forbid => ("forbid", ""),
+            };
             event["annotations"] =
                 json!({"authorization.k8s.io/decision": word, "authorization.k8s.io/reason": reason});
         }

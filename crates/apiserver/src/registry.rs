@@ -71,7 +71,17 @@ pub async fn call(
         _ => {}
     }
     let cache = resource.cache(verb.as_str())?;
-    let mut context = Context { server, caller, resource, cache, target, options, subresource, warnings: Vec::new(), recorded: false };
+    let mut context = Context {
+        server,
+        caller,
+        resource,
+        cache,
+        target,
+        options,
+        subresource,
+        warnings: Vec::new(),
+        recorded: false,
+    };
     let answer = if subresource.is_empty() {
         context.main(*verb, body, &call).await
     } else {
@@ -95,9 +105,7 @@ pub fn check_scope(resource: &Resource, verb: Verb, target: &Target) -> Result<(
     }
     match (resource.namespaced(), target.namespace.is_some()) {
         (true, false) if target.name.is_some() => Err(Status::unknown_resource()),
-        (true, false) if !matches!(verb, Verb::List | Verb::Watch) => {
-            Err(method_not_allowed(resource, verb.as_str()))
-        }
+        (true, false) if !matches!(verb, Verb::List | Verb::Watch) => Err(method_not_allowed(resource, verb.as_str())),
         (false, true) => Err(Status::unknown_resource()),
         _ => Ok(()),
     }
@@ -242,8 +250,17 @@ pub async fn admit_connect(
     let cache = resource.cache("connect")?;
     let options = api::Options::default();
     let subresource = target.subresource.as_deref().unwrap_or_default();
-    let mut context =
-        Context { server, caller, resource, cache, target, options: &options, subresource, warnings: Vec::new(), recorded: false };
+    let mut context = Context {
+        server,
+        caller,
+        resource,
+        cache,
+        target,
+        options: &options,
+        subresource,
+        warnings: Vec::new(),
+        recorded: false,
+    };
     context.admit(Phase::Mutate, Operation::Connect, None, None, None).await?;
     context.admit(Phase::Validate, Operation::Connect, None, None, None).await
 }

@@ -153,13 +153,18 @@ impl Server {
     pub async fn call(&self, caller: &Arc<Caller>, call: Call) -> Result<Answer, Status> {
         let recording = self.recording(caller, &call);
         let allowed = self.authorize_call(caller, &call);
-        let decision = allowed.as_ref().map(Clone::clone).map_err(|_| ());
+        let reason = allowed.as_ref().ok().cloned();
         let result = match allowed {
             Ok(_) => self.proceed(caller, call).await,
             Err(status) => Err(status),
         };
         if let Some(recording) = recording {
-            recording.end(self, &decision, result.as_ref().map_or_else(Status::code, |answer| answer.code), false);
+            recording.end(
+                self,
+                reason.as_deref(),
+                result.as_ref().map_or_else(Status::code, |answer| answer.code),
+                false,
+            );
         }
         result
     }
@@ -178,13 +183,13 @@ impl Server {
     pub async fn watch(&self, caller: &Arc<Caller>, call: Call) -> Result<WatchStream, Status> {
         let recording = self.recording(caller, &call);
         let allowed = self.authorize_call(caller, &call);
-        let decision = allowed.as_ref().map(Clone::clone).map_err(|_| ());
+        let reason = allowed.as_ref().ok().cloned();
         let result = match (allowed, self.resource(&call)) {
             (Err(status), _) | (Ok(_), Err(status)) => Err(status),
             (Ok(_), Ok(resource)) => self.start_watch(resource.clone(), &call, true).await,
         };
         if let Some(recording) = recording {
-            recording.end(self, &decision, result.as_ref().map_or_else(Status::code, |_| 200), true);
+            recording.end(self, reason.as_deref(), result.as_ref().map_or_else(Status::code, |_| 200), true);
         }
         result
     }
@@ -292,7 +297,7 @@ struct Recording {
 }
 
 impl Recording {
-    fn end(self, server: &Server, decision: &Result<String, ()>, code: u16, begun: bool) {
+    fn end(self, server: &Server, reason: Option<&str>, code: u16, begun: bool) {
         let Some(log) = &server.options.audit else { return };
         let record = audit::Record {
             audit_id: &server.options.random.uid(),
@@ -304,7 +309,7 @@ impl Recording {
             source: "::1",
             user_agent: "in-process",
             code,
-            decision: Some(decision.as_deref().map_err(|()| ())),
+            verdict: Some(audit::Verdict::of(reason)),
             begun,
             received: self.received,
             now: server.now(),

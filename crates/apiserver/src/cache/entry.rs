@@ -48,7 +48,7 @@ impl Entry {
         key: Arc<str>,
         revision: u64,
         stored: Bytes,
-        mut object: Box<dyn Object>,
+        object: Box<dyn Object>,
         keep: bool,
     ) -> Result<Self, Status> {
         let splice = find_metadata(&stored).ok_or_else(|| Status::internal(format!("no metadata in {key}")))?;

@@ -39,13 +39,14 @@ pub(super) struct Seen {
     long: bool,
     caller: Option<Arc<Caller>>,
     acting_as: Option<Arc<Caller>>,
-    decision: Option<Result<String, ()>>,
+    /// The authorizers' reason, if they allowed it; the outer `None`: they were not asked.
+    reason: Option<Option<String>>,
 }
 
 impl Seen {
     /// Remembers what the authorizers said.
     pub(super) fn decide(&mut self, decision: Result<String, Status>) -> Result<(), Status> {
-        self.decision = Some(decision.as_ref().map(Clone::clone).map_err(|_| ()));
+        self.reason = Some(decision.as_ref().ok().cloned());
         decision.map(drop)
     }
 }
@@ -78,7 +79,7 @@ impl Head {
         if !audit::is_recorded(&self.path, verb, seen.target.as_ref()) {
             return;
         }
-        let decision = seen.decision.as_ref().map(|decision| decision.as_deref().map_err(|()| ()));
+        let verdict = seen.reason.as_ref().map(|reason| audit::Verdict::of(reason.as_deref()));
         let record = audit::Record {
             audit_id: audit_id.to_str().unwrap_or_default(),
             caller: seen.caller.as_deref(),
@@ -89,7 +90,7 @@ impl Head {
             source: &peer.address.ip().to_string(),
             user_agent: &self.user_agent,
             code,
-            decision,
+            verdict,
             begun: seen.long,
             received: self.received,
             now: server.now(),

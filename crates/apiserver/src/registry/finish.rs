@@ -27,6 +27,12 @@ impl Context<'_> {
         let metadata = object.metadata_mut();
         metadata.resource_version = None;
         metadata.self_link = None;
+        // Empty is absent, as Go's encoder has it.
+        metadata.labels.take_if(|all| all.is_empty());
+        metadata.annotations.take_if(|all| all.is_empty());
+        metadata.finalizers.take_if(|all| all.is_empty());
+        metadata.owner_references.take_if(|all| all.is_empty());
+        metadata.managed_fields.take_if(|all| all.is_empty());
         // Kept for long: without the room an encoder leaves at the end.
         let json = Bytes::from(object.encode().into_boxed_slice());
         (object, json)

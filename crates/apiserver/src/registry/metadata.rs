@@ -213,10 +213,14 @@ fn owned(owner: &OwnerReference) -> Value {
 
 fn finalizers(errors: &mut FieldErrors, at: &Path, finalizers: &[String]) {
     let has = |wanted: &str| finalizers.iter().any(|own| own == wanted);
-    for own in finalizers {
+    for (index, own) in finalizers.iter().enumerate() {
         name::qualified(own).into_iter().for_each(|why| errors.invalid(at, own.as_str(), why));
         if !own.contains('/') && !STANDARD_FINALIZERS.contains(&own.as_str()) {
-            errors.invalid(at, own.as_str(), "name is neither a standard finalizer name nor is it fully qualified");
+            errors.invalid(
+                &at.index(index),
+                own.as_str(),
+                "name is neither a standard finalizer name nor is it fully qualified",
+            );
         }
     }
     if has(ORPHAN) && has(FOREGROUND) {
