@@ -74,14 +74,20 @@ impl Job {
         let mut starts = Vec::new();
         let mut attempt = None;
         let mut stuck = false;
-        for step in &self.steps {
+        for (index, step) in self.steps.iter().enumerate() {
             match step.clone() {
                 Step::StopPod { grace_seconds } => stuck |= !self.stop_pod(grace_seconds).await,
                 Step::Kill { id, name, message, grace_seconds } => {
                     stuck |= !self.kill(&id, &name, &message, grace_seconds).await;
                 }
                 Step::Resize { id, name } => self.resize(&id, &name, &mut outcome).await,
-                Step::RemoveContainer { id } => outcome.failed |= !self.remove_container(&id).await,
+                Step::RemoveContainer { id } => {
+                    let removed = self.remove_container(&id).await;
+                    outcome.failed |= !removed;
+                    // Its successor cannot be made beside it; perhaps it is starting after all.
+                    let successor = self.steps[index..].iter().any(|later| matches!(later, Step::Start { .. }));
+                    stuck |= !removed && successor;
+                }
                 Step::RemoveSandbox { id } => outcome.failed |= !self.remove_sandbox(&id).await,
                 Step::CreateSandbox { attempt: number } => attempt = Some(number),
                 Step::Start { name, kind, restart_count, finished_at } => {
