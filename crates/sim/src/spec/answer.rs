@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use api::Status;
-use apiserver::{Answer, Payload};
+use apiserver::{Answer, Entry, Payload, Resource};
 use serde_json::{Value, json};
 
 /// What came back: the HTTP code, the body, the warnings.
@@ -24,25 +24,26 @@ impl Got {
             Err(status) => return Ok(Self::refused(&status)),
         };
         let (code, warnings) = (answer.code, answer.warnings.clone());
-        let kind = match &answer.payload {
-            Payload::List(resource, _) => Some(resource.kind()),
-            _ => None,
-        };
-        let body = match answer.into_reply()? {
-            api::Reply::Object(object) => object.to_value(),
-            api::Reply::Status(status) => status_value(&status),
-            api::Reply::List(list) => {
-                let mut metadata = json!({"resourceVersion": list.resource_version});
-                if !list.continue_token.is_empty() {
-                    metadata["continue"] = list.continue_token.into();
+        let body = match answer.payload {
+            Payload::Entry(resource, entry) => stored(&resource, &entry)?,
+            Payload::Object(object) => object.to_value(),
+            Payload::Status(status) => status_value(&status),
+            Payload::List(resource, listed) => {
+                let mut metadata = json!({"resourceVersion": listed.revision.to_string()});
+                if !listed.continue_token.is_empty() {
+                    metadata["continue"] = listed.continue_token.into();
                 }
-                if let Some(remaining) = list.remaining_item_count {
+                if let Some(remaining) = listed.remaining {
                     metadata["remainingItemCount"] = remaining.into();
                 }
-                let items: Vec<Value> = list.items.iter().map(|item| item.to_value()).collect();
-                let kind = kind.map(|kind| (kind.api_version, format!("{}List", kind.kind)));
-                let (api_version, kind) = kind.unwrap_or_default();
-                json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "items": items})
+                let items = listed.entries.iter().map(|entry| stored(&resource, entry)).collect::<Result<Vec<_>>>()?;
+                let kind = resource.kind();
+                json!({
+                    "apiVersion": kind.api_version,
+                    "kind": format!("{}List", kind.kind),
+                    "metadata": metadata,
+                    "items": items,
+                })
             }
         };
         Ok(Self { code, body, warnings })
@@ -62,6 +63,13 @@ impl Got {
     pub fn message(&self) -> String {
         self.body["message"].as_str().map_or_else(|| self.body.to_string(), str::to_owned)
     }
+}
+
+/// What goes on the wire; the typed form that parts of one process share lacks `managedFields`.
+fn stored(resource: &Resource, entry: &Entry) -> Result<Value> {
+    let mut bytes = Vec::new();
+    resource.write(entry, &mut bytes);
+    Ok(serde_json::from_slice(&bytes)?)
 }
 
 fn status_value(status: &Status) -> Value {

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 /// Why `actual` does not hold `expected`; empty if it does.
 ///
-/// A mapping holds its own keys' values and may have more; `null` is a key that is absent. Each item of a list is held by
+/// A mapping holds its own keys' values and may have more; `null` is a key that is absent. Each item of a list is held
+/// by
 /// an item of its own in the actual list, in any order; an empty list is an empty or absent list. A text
 /// `/^...$/` is a regular expression.
 pub fn differences(expected: &Value, actual: &Value) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use api::{Call, Reply, Verb};
+use api::{Call, Verb};
 use serde_json::{Value, json};
 
 use super::answer::Got;
@@ -66,6 +66,8 @@ pub async fn all(options: Options, blocks: &[Block], path: &Path, rewrite: bool)
 
 impl Runner<'_> {
     async fn block(&mut self, block: &Block, answered: bool) -> Result<()> {
+        // What was written before has been seen by all who follow it.
+        self.cluster.settle().await;
         match &block.does {
             Does::Cluster(_) => {}
             Does::Write(write) => {
@@ -117,9 +119,7 @@ impl Runner<'_> {
                 }
             }
             Does::Console => {
-                let (cluster, rewrite) = (self.cluster, self.rewrite);
-                cluster.settle().await;
-                if let Some(found) = console::check(cluster, block, rewrite).await? {
+                if let Some(found) = console::check(self.cluster, block, self.rewrite).await? {
                     self.rewrites.push(found);
                 }
             }
@@ -165,7 +165,6 @@ impl Runner<'_> {
             let wait = block.settings.duration.unwrap_or_default();
             match block.does {
                 Does::Now => {
-                    self.cluster.settle().await;
                     let objects = self.objects(found, expected, &block.settings).await?;
                     matching(&objects, expected, block.settings.count).map_err(|why| self.told(why, &objects))?;
                 }
@@ -229,9 +228,10 @@ impl Runner<'_> {
 
     async fn objects(&self, found: Found, expected: &Value, settings: &Settings) -> Result<Vec<Value>> {
         let call = Call::new(Verb::List, collection(found, expected, settings));
-        match self.cluster.call(&cluster::admin(), call).await?.into_reply()? {
-            Reply::List(list) => Ok(list.items.iter().map(|item| item.to_value()).collect()),
-            _ => bail!("not a list"),
+        let mut got = Got::new(self.cluster.call(&cluster::admin(), call).await)?;
+        match got.body["items"].take() {
+            Value::Array(items) => Ok(items),
+            _ => bail!("no list: {}", got.message()),
         }
     }
 
@@ -245,8 +245,8 @@ impl Runner<'_> {
         let Ok(found) = catalogue::of_kind("v1", "Event") else { return String::new() };
         let call = Call::new(Verb::List, found.target(None));
         let Ok(answer) = self.cluster.call(&cluster::admin(), call).await else { return String::new() };
-        let Ok(Reply::List(list)) = answer.into_reply() else { return String::new() };
-        let events: Vec<Value> = list.items.iter().map(|item| item.to_value()).collect();
+        let Ok(got) = Got::new(Ok(answer)) else { return String::new() };
+        let events = got.body["items"].as_array().cloned().unwrap_or_default();
         let mut text = String::new();
         let warnings: Vec<&Value> = events.iter().filter(|event| event["type"] == "Warning").collect();
         for event in warnings.iter().rev().take(EVENTS_SHOWN_MAX) {

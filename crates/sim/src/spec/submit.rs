@@ -55,7 +55,8 @@ pub fn target(found: Found, document: &Value, settings: &Settings) -> Target {
 }
 
 impl Submitter {
-    /// Sends one write for each document, in order; ends at the first refusal. A patch or delete of a named object takes
+    /// Sends one write for each document, in order; ends at the first refusal. A patch or delete of a named object
+    /// takes
     /// its first document as patch or options.
     ///
     /// # Errors
