@@ -38,7 +38,8 @@ pub async fn run(agent: Arc<Agent>) {
     }
 }
 
-/// Sets a large log aside as `<path>.<stamp>` and removes the oldest. `true`: the runtime has to open it anew. Blocking.
+/// Sets a large log aside as `<path>.<stamp>` and removes the oldest. `true`: the runtime has to open it anew.
+/// Blocking.
 fn rotate(path: &Path, stamp: &str, bytes_max: u64) -> bool {
     if fs::metadata(path).map_or(0, |m| m.len()) <= bytes_max {
         return false;
