@@ -43,16 +43,26 @@ impl Table {
     }
 }
 
-/// Measures everything and prints the table. `PINTLE` names the binary.
+/// Measures everything, or the one part named as argument, and prints the table. `PINTLE` names the binary.
 pub fn run() -> Result<()> {
     let binary = std::env::var("PINTLE").context("PINTLE must name the release binary (make bench does it)")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let mut table = Table::default();
-        start(&binary, &mut table).await?;
-        load(&binary, &mut table).await?;
-        schedule::measure(&binary, &mut table).await?;
-        pods::measure(&binary, &mut table).await?;
+        let part = std::env::args().nth(2);
+        let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
+        if wanted("start") {
+            start(&binary, &mut table).await?;
+        }
+        if wanted("load") {
+            load(&binary, &mut table).await?;
+        }
+        if wanted("schedule") {
+            schedule::measure(&binary, &mut table).await?;
+        }
+        if wanted("pods") {
+            pods::measure(&binary, &mut table).await?;
+        }
         table.print();
         Ok(())
     })

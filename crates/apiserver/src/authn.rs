@@ -112,7 +112,8 @@ pub trait Authenticator: Send + Sync + 'static {
         lookup: &'a Lookup,
     ) -> BoxFuture<'a, Result<Option<Arc<Caller>>, BadCredentials>>;
 
-    /// The same for a bearer token shown to somebody else (TokenReview), who is one of `audiences`; none: the API server.
+    /// The same for a bearer token shown to somebody else (TokenReview), who is one of `audiences`; none: the API
+    /// server.
     fn authenticate_token<'a>(
         &'a self,
         _token: &'a str,

@@ -8,8 +8,8 @@ pub mod rule;
 
 use std::sync::Arc;
 
-use api::rbac::v1::PolicyRule;
 use api::Status;
+use api::rbac::v1::PolicyRule;
 
 use crate::{Caller, Lookup};
 

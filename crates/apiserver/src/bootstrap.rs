@@ -158,7 +158,8 @@ fn merge_subjects(own: &mut Option<Vec<Subject>>, wanted: &[Subject]) -> bool {
     changed
 }
 
-/// Makes what is missing. Namespaces come first; everything else is written at once, so that the store commits it in few
+/// Makes what is missing. Namespaces come first; everything else is written at once, so that the store commits it in
+/// few
 /// batches.
 ///
 /// # Errors

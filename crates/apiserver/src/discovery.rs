@@ -137,13 +137,6 @@ pub struct ServedSubresource {
     pub verbs: Vec<Text>,
 }
 
-impl Served {
-    /// `v1`, `apps/v1`.
-    pub fn group_version(&self) -> String {
-        group_version(&self.group, &self.version)
-    }
-}
-
 fn group_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }

@@ -84,7 +84,8 @@ impl Listener {
         self.address
     }
 
-    /// Serves until `tasks` ends: then no connection is taken any more, and those there are end after the requests under
+    /// Serves until `tasks` ends: then no connection is taken any more, and those there are end after the requests
+    /// under
     /// way. `connections_len_max` bounds the connections; further ones wait to be accepted.
     pub fn serve(
         self,

@@ -9,9 +9,9 @@ mod catalog;
 mod convert;
 mod discovery;
 mod flow;
-mod review;
 mod lookup;
 mod openapi;
+mod review;
 mod server;
 mod status;
 
@@ -19,11 +19,11 @@ pub mod admission;
 pub mod audit;
 pub mod authn;
 pub mod authz;
-pub mod http;
-pub mod seal;
-pub mod bootstrap;
 mod body;
+pub mod bootstrap;
+pub mod http;
 mod registry;
+pub mod seal;
 
 pub use answer::{Answer, Payload, WatchStream};
 pub use authn::Caller;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::core::v1::{Namespace, NamespaceCondition, NamespaceStatus, Pod};
+use api::core::v1::{Namespace, NamespaceCondition, Pod};
 use api::meta::v1::{DeleteOptions, Time};
 use api::{Body, Call, Kind, Object, Options, Reply, Target, Timestamp, Typed, Verb};
 use client::{Client, Error};
@@ -177,7 +177,7 @@ async fn report(namespace: &Namespace, remaining: &[Remaining], now: Timestamp, 
             )
         },
     ];
-    let mut status = namespace.status.clone().unwrap_or_else(NamespaceStatus::default);
+    let mut status = namespace.status.clone().unwrap_or_default();
     let conditions = status.conditions.get_or_insert_default();
     for (type_, holds, reason, message) in wanted {
         let state = if holds { "True" } else { "False" };

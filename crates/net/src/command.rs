@@ -1,4 +1,5 @@
-//! Runs the system's own tools (nft, ip, conntrack, CNI plugins): input on stdin, a time limit, output or a clear error.
+//! Runs the system's own tools (nft, ip, conntrack, CNI plugins): input on stdin, a time limit, output or a clear
+//! error.
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -63,8 +63,8 @@ impl Default for Feed {
 }
 
 macro_rules! verbs {
-    ($(#[$replace_doc:meta])* $replace:ident, $(#[$apply_doc:meta])* $apply:ident, $(#[$delete_doc:meta])* $delete:ident,
-     $kind:ty, $field:ident) => {
+    ($(#[$replace_doc:meta])* $replace:ident, $(#[$apply_doc:meta])* $apply:ident,
+     $(#[$delete_doc:meta])* $delete:ident, $kind:ty, $field:ident) => {
         $(#[$replace_doc])*
         pub fn $replace(&self, objects: impl IntoIterator<Item = Arc<$kind>>) {
             let all = objects.into_iter().map(|object| (Key::of(&object.metadata), object)).collect();

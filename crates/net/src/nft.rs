@@ -110,7 +110,8 @@ pub fn replace(new: &Table) -> String {
     script
 }
 
-/// The script that turns `old` (as it is in the kernel) into `new`; empty when they are equal. One transaction: elements
+/// The script that turns `old` (as it is in the kernel) into `new`; empty when they are equal. One transaction:
+/// elements
 /// that packets added to sets stay, chains that did not change are not touched.
 pub fn diff(old: &Table, new: &Table) -> String {
     if old == new {

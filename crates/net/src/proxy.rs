@@ -103,7 +103,8 @@ pub struct Service {
 
 impl Service {
     /// A proxy that keeps the kernel as `feed` says. It waits until Services and EndpointSlices have been listed, so a
-    /// restart does not tear down what works. Needs a tokio runtime, and works on the calling thread's network namespace.
+    /// restart does not tear down what works. Needs a tokio runtime, and works on the calling thread's network
+    /// namespace.
     pub fn new(options: Options, feed: Feed, clock: Clock) -> (Self, Handle) {
         let (applied, seen) = watch::channel(None);
         let keeper = Keeper::new(options.facts.table(), options.check_interval, clock);

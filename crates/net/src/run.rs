@@ -1,4 +1,5 @@
-//! The wiring: the API's objects through reflectors into the feed, and the actors that live on it. The only file of this
+//! The wiring: the API's objects through reflectors into the feed, and the actors that live on it. The only file of
+//! this
 //! crate that knows the API client.
 
 use std::net::IpAddr;

@@ -20,6 +20,16 @@ impl Layout {
         self.0.join("pki")
     }
 
+    /// The key that secrets are sealed with. Without it they cannot be read: keep a copy with every backup.
+    pub fn secrets_key(&self) -> PathBuf {
+        self.pki().join("secrets.key")
+    }
+
+    /// Who did what, one JSON line each.
+    pub fn audit_log(&self) -> PathBuf {
+        self.0.join("audit/audit.log")
+    }
+
     /// The embedded store.
     pub fn store(&self) -> PathBuf {
         self.0.join("store")

@@ -153,8 +153,7 @@ async fn start_kubelet_api(
     let bind = SocketAddr::new(common.arguments.bind.ip(), common.arguments.node.kubelet_port);
     let authorize = node::server::access::only(&["kube-apiserver-kubelet-client"], &[]);
     let options = node::server::Options::new(bind, tls, authorize, node_name);
-    let pods = Arc::new(NodePods(handle.pods()));
-    node::server::Server::start(options, pods, runtime, common.clock, &common.tasks)
+    node::server::Server::start(options, Arc::new(NodePods(handle.pods())), runtime, common.clock, &common.tasks)
         .await
         .with_context(|| format!("--kubelet-port: listening on {bind}"))?;
     Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use api::meta::v1::ObjectMeta;
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject};
-use apiserver::{Caller, Server, authn, authz, bootstrap, http};
+use apiserver::{Caller, Server, audit, authn, authz, bootstrap, http, seal};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, Reflectors};
 use pki::authority::{Authority, Leaf};
@@ -157,16 +157,35 @@ fn open_authority(common: &Common) -> Result<Arc<Authority>> {
 /// Opens the store, starts the API server on it, and serves once the cluster's own objects are there.
 async fn start_api(common: &Common, authority: &Arc<Authority>, listener: http::Listener) -> Result<Arc<Server>> {
     let (clock, tasks) = (common.clock, &common.tasks);
+    let secrets = secrets_key(&common.layout)?;
+    let audit = common.layout.audit_log();
+    private_folder(audit.parent().unwrap_or(common.layout.root()))?;
     let store = Store::open(store::Options::new(common.layout.store()), clock, tasks.clone())
         .await
         .with_context(|| format!("the store in {}", common.layout.store().display()))?;
-    let server =
-        Server::start(store, server_options(common, authority)?, tasks.clone()).await.context("reading the store")?;
+    let mut options = server_options(common, authority)?;
+    options.transforms = vec![("secrets".to_owned(), Arc::new(secrets))];
+    options.audit = Some(audit::Log::open(audit::Options::new(audit), tasks).await.context("the audit log")?);
+    let server = Server::start(store, options, tasks.clone()).await.context("reading the store")?;
     bootstrap::run(&server, &bootstrap_options(common, authority)).await.context("the cluster's own objects")?;
     write_kubeconfigs(common, authority)?;
     let tls = pki::tls::server_config(authority.identity(Leaf::Server), Some(&authority.client_ca_bundle()), clock)?;
     listener.serve(server.clone(), tls, CONNECTIONS_LEN_MAX, tasks);
     Ok(server)
+}
+
+/// The key that secrets are sealed with, made at the first start. A store without its key is not touched: a new key
+/// would make what is in it unreadable for good.
+fn secrets_key(layout: &Layout) -> Result<seal::AesGcm> {
+    let path = layout.secrets_key();
+    if !path.exists() {
+        if layout.store().exists() {
+            bail!("{} is missing, and the secrets in the store are sealed with it: put it back", path.display());
+        }
+        pki::file::write_atomic(&path, seal::AesGcm::generate("key1")?.as_bytes(), 0o600)?;
+    }
+    let text = pki::file::read(&path)?;
+    seal::AesGcm::parse(&text).with_context(|| format!("the key in {}", path.display()))
 }
 
 fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserver::Options> {

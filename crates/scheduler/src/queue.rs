@@ -164,7 +164,10 @@ impl Queue {
 
     /// Tries again what has waited for an event for too long. Call about every 30 s.
     pub fn flush(&mut self, now: Timestamp) {
-        let old = |queued: &Queued| matches!(queued.place, Place::Unschedulable { since, .. } if now.duration_since(since).as_secs() >= UNSCHEDULABLE_SECONDS_MAX);
+        let old = |queued: &Queued| match queued.place {
+            Place::Unschedulable { since, .. } => now.duration_since(since).as_secs() >= UNSCHEDULABLE_SECONDS_MAX,
+            _ => false,
+        };
         let uids: Vec<String> =
             self.pods.iter().filter(|(_, queued)| old(queued)).map(|(uid, _)| uid.clone()).collect();
         for uid in uids {

@@ -144,7 +144,8 @@ impl Service {
                 }
             } else if self.is_ours(&pod) {
                 if !self.cache.has_pod(pod.uid()) {
-                    self.queue.add(&pod.uid().to_owned(), PodInfo::new(pod), now);
+                    let uid = pod.uid().to_owned();
+                    self.queue.add(&uid, PodInfo::new(pod), now);
                 }
             } else {
                 self.queue.remove(pod.uid());

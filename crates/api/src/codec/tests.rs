@@ -1,3 +1,5 @@
+//! Tests of `codec`.
+
 use serde_json::json;
 
 use super::*;

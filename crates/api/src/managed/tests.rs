@@ -1,3 +1,5 @@
+//! Tests of `managed`.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `patch`.
+
 use serde_json::json;
 
 use super::*;

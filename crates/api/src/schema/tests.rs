@@ -1,3 +1,5 @@
+//! Tests of `schema`.
+
 use serde_json::json;
 
 use super::*;

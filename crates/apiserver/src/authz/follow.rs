@@ -1,4 +1,5 @@
-//! Following a watch cache by comparing snapshots: what was compiled from the objects is brought up to date at the price
+//! Following a watch cache by comparing snapshots: what was compiled from the objects is brought up to date at the
+//! price
 //! of what changed, not of what there is.
 
 use std::sync::Arc;

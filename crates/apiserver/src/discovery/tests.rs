@@ -1,3 +1,5 @@
+//! Tests of `discovery`.
+
 use super::*;
 
 fn get(path: &str, accept: &str) -> Option<Result<Document, Status>> {

@@ -1,3 +1,5 @@
+//! Tests of `openapi`.
+
 use super::*;
 use crate::discovery::built_in;
 

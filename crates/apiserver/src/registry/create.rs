@@ -106,7 +106,8 @@ impl Context<'_> {
     }
 }
 
-/// Creates an object that is answered and forgotten (a review). Its answer is an admission plugin's or hook's work; here
+/// Creates an object that is answered and forgotten (a review). Its answer is an admission plugin's or hook's work;
+/// here
 /// it is decoded, checked and handed to [`crate::review`].
 pub(super) async fn virtual_object(
     server: &Server,

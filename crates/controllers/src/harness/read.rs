@@ -14,8 +14,11 @@ use super::{Context, Facts};
 /// A kind that is read beside the primary, and how its changes map to keys of the primary.
 pub struct Read {
     kind: &'static Kind,
-    follow: Box<dyn Fn(&Context, &WorkQueue) + Send + Sync>,
+    follow: Follow,
 }
+
+/// Starts to follow a kind for a controller's queue.
+type Follow = Box<dyn Fn(&Context, &WorkQueue) + Send + Sync>;
 
 impl Read {
     /// Objects whose controller is an object of kind `P`: a change looks at that owner again.

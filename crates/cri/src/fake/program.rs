@@ -1,6 +1,7 @@
 //! What a fake container does: a command line is read as the few words of a shell that specs and tests use. Pure.
 //!
-//! `true`, `false`, `sleep N`, `exit N`, `echo TEXT`, `oom`, `trap 'COMMANDS' TERM`, one after another with `;` or `&&`,
+//! `true`, `false`, `sleep N`, `exit N`, `echo TEXT`, `oom`, `trap 'COMMANDS' TERM`, one after another with `;` or
+//! `&&`,
 //! bare or in `sh -c`. `no-such-program` cannot be started. Any other program is a server: it runs until it is stopped,
 //! and ends with 0 at SIGTERM.
 

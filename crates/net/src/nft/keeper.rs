@@ -1,4 +1,5 @@
-//! Keeps one table in the kernel as it was last asked for: by differences where the kernel's state is known, whole where
+//! Keeps one table in the kernel as it was last asked for: by differences where the kernel's state is known, whole
+//! where
 //! it is not, and hears when others break it. The service proxy has one; network policy will have another.
 
 use std::sync::Arc;

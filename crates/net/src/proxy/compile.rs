@@ -1,7 +1,8 @@
 //! Services and endpoints in, one nftables table out.
 //!
 //! The shape is that of upstream's nftables proxy (pkg/proxy/nftables): a packet's destination is looked up in a map
-//! whose verdict is the Service port's chain; that chain picks an endpoint and rewrites the destination. What has no endpoint is looked up in a second map, after routing, and refused. Pure.
+//! whose verdict is the Service port's chain; that chain picks an endpoint and rewrites the destination. What has no
+//! endpoint is looked up in a second map, after routing, and refused. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -168,7 +168,10 @@ async fn a_pod_that_does_not_fit_is_refused() {
     let status = lab.until("huge", "refused", |s| s["phase"] == "Failed").await;
     assert_eq!(status["reason"], "OutOfmemory");
     let message = status["message"].as_str().unwrap();
-    assert!(message.starts_with("Pod was rejected: Node didn't have enough resource: memory, requested: "), "{message}");
+    assert!(
+        message.starts_with("Pod was rejected: Node didn't have enough resource: memory, requested: "),
+        "{message}"
+    );
     lab.create("elsewhere", json!({"nodeSelector": {"no": "such"}, "containers": [{"name": "a"}]})).await;
     let status = lab.until("elsewhere", "refused", |s| s["phase"] == "Failed").await;
     assert_eq!(status["reason"], "NodeAffinity");

@@ -16,7 +16,8 @@ use super::Level;
 type Violation = (String, String);
 type Check = fn(&Subject<'_>) -> Option<Violation>;
 
-/// Forbidden in baseline, in order of upstream's names of the checks. Those marked `true` are replaced by a stricter one
+/// Forbidden in baseline, in order of upstream's names of the checks. Those marked `true` are replaced by a stricter
+/// one
 /// in restricted.
 const BASELINE: &[(Check, bool)] = &[
     (app_armor, false),

@@ -1,3 +1,5 @@
+//! Tests of `node`.
+
 use std::sync::Arc;
 
 use api::Object;

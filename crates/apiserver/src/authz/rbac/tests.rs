@@ -1,3 +1,5 @@
+//! Tests of `rbac`.
+
 use api::core::v1::Namespace;
 use base::Clock;
 

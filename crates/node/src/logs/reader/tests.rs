@@ -1,3 +1,5 @@
+//! Tests of `reader`.
+
 use std::io::Write;
 use std::time::Duration;
 

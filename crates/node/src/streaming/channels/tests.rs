@@ -1,3 +1,5 @@
+//! Tests of `channels`.
+
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
