@@ -136,7 +136,7 @@ impl Context<'_> {
             "" | "scale" => strategy.validate_update(&*new, &**old),
             "finalize" => Default::default(),
             "ephemeralcontainers" => super::pod::validate_ephemeral_containers(&*new, &**old),
-            "resize" => strategy.validate(&*new),
+            "resize" => strategy.validate_subresource_update(resources::Subresource::Resize, &*new, &**old),
             _ => strategy.validate_status_update(&*new, &**old),
         });
         if !errors.is_empty() {
