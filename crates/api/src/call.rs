@@ -113,6 +113,9 @@ pub struct Options {
     pub field_validation: FieldValidation,
     /// Server-side apply takes over fields of others.
     pub force: bool,
+    /// Says of a reader in the server's process that it looks at each object once, so that typed forms need not be
+    /// kept for it. Not part of the API.
+    pub passing: bool,
 }
 
 /// The format of a patch.

@@ -52,15 +52,27 @@ impl Answer {
     /// # Errors
     /// 500 if stored bytes cannot be decoded.
     pub fn into_reply(self) -> Result<Reply, Status> {
+        self.reply_by(Resource::object)
+    }
+
+    /// As [`Answer::into_reply`] for a reader that looks at each object once: what had to be decoded is not kept.
+    ///
+    /// # Errors
+    /// As [`Answer::into_reply`].
+    pub fn into_passing_reply(self) -> Result<Reply, Status> {
+        self.reply_by(Resource::object_to_look_at)
+    }
+
+    fn reply_by(self, object: impl Fn(&Resource, &Entry) -> Result<Arc<dyn Object>, Status>) -> Result<Reply, Status> {
         Ok(match self.payload {
-            Payload::Entry(resource, entry) => Reply::Object(resource.object(&entry)?),
+            Payload::Entry(resource, entry) => Reply::Object(object(&resource, &entry)?),
             Payload::Object(object) => Reply::Object(object),
             Payload::Status(status) => Reply::Status(status),
             Payload::List(resource, listed) => Reply::List(api::List {
                 resource_version: listed.revision.to_string(),
                 continue_token: listed.continue_token,
                 remaining_item_count: listed.remaining,
-                items: listed.entries.iter().map(|entry| resource.object(entry)).collect::<Result<_, _>>()?,
+                items: listed.entries.iter().map(|entry| object(&resource, entry)).collect::<Result<_, _>>()?,
             }),
         })
     }
@@ -71,11 +83,19 @@ pub struct WatchStream {
     pub(crate) resource: Arc<Resource>,
     pub(crate) watcher: Watcher,
     ready: std::collections::VecDeque<Out>,
+    /// The reader looks at each object once: what had to be decoded is not kept.
+    passing: bool,
 }
 
 impl WatchStream {
     pub(crate) fn new(resource: Arc<Resource>, watcher: Watcher) -> Self {
-        Self { resource, watcher, ready: Default::default() }
+        Self { resource, watcher, ready: Default::default(), passing: false }
+    }
+
+    /// For a reader that looks at each object once: what had to be decoded is not kept.
+    pub fn passing(mut self) -> Self {
+        self.passing = true;
+        self
     }
 
     /// The resource watched.
@@ -107,7 +127,9 @@ impl WatchStream {
     }
 
     fn typed(&self, out: &Out) -> WatchEvent {
-        match self.resource.object(out.parts().1) {
+        let entry = out.parts().1;
+        let object = if self.passing { self.resource.object_to_look_at(entry) } else { self.resource.object(entry) };
+        match object {
             Err(status) => WatchEvent::Error(Box::new(status)),
             Ok(object) => match out {
                 Out::Added(_) => WatchEvent::Added(object),

@@ -376,7 +376,7 @@ pub struct Reflectors {
     client: Client,
     random: Random,
     tasks: TaskGroup,
-    kinds: Arc<Mutex<HashMap<TypeId, Box<dyn AnyReflector>>>>,
+    kinds: Arc<Mutex<HashMap<(TypeId, &'static str), Box<dyn AnyReflector>>>>,
 }
 
 /// A reflector whose kind is not known at compile time.
@@ -413,9 +413,16 @@ impl Reflectors {
 
     /// The reflector of all objects of a kind, started on first use.
     pub fn of<T: Typed>(&self) -> Reflector<T> {
+        self.selected("")
+    }
+
+    /// The reflector of those objects of a kind that a field selector matches: for kinds of which there are many, and
+    /// few are asked for.
+    pub fn selected<T: Typed>(&self, field_selector: &'static str) -> Reflector<T> {
         let mut kinds = self.kinds.lock();
-        let entry = kinds.entry(TypeId::of::<T>()).or_insert_with(|| {
-            let options = ListOptions::default();
+        let entry = kinds.entry((TypeId::of::<T>(), field_selector)).or_insert_with(|| {
+            let selector = (!field_selector.is_empty()).then(|| field_selector.to_owned());
+            let options = ListOptions { field_selector: selector, ..ListOptions::default() };
             Box::new(Reflector::<T>::start(self.client.clone(), options, self.random.clone(), &self.tasks))
         });
         entry.as_any().downcast_ref::<Reflector<T>>().expect("entries are keyed by their own type").clone()
@@ -423,11 +430,12 @@ impl Reflectors {
 
     /// As [`Reflector::reach`] for a kind known at run time; returns at once if nobody follows that kind here.
     pub async fn reach(&self, kind: &Kind, revision: u64) {
-        let reached = {
+        let reached: Vec<BoxFuture<()>> = {
             let kinds = self.kinds.lock();
-            kinds.values().find(|reflector| reflector.kind() == kind).map(|reflector| reflector.reach(revision))
+            let of_kind = kinds.values().filter(|reflector| reflector.kind() == kind);
+            of_kind.map(|reflector| reflector.reach(revision)).collect()
         };
-        if let Some(reached) = reached {
+        for reached in reached {
             reached.await;
         }
     }

@@ -112,7 +112,8 @@ async fn list(shared: &Shared, kind: &'static Kind) -> Result<String, Error> {
     let mut seen = Vec::new();
     loop {
         let mut call = Call::new(Verb::List, Target::kind(kind));
-        call.options = Options { limit: Some(500), continue_token: continue_token.take(), ..Options::default() };
+        call.options =
+            Options { limit: Some(500), continue_token: continue_token.take(), passing: true, ..Options::default() };
         let Reply::List(list) = shared.client.call(call).await? else {
             return Err(Error::Malformed("expected a list".into()));
         };
@@ -132,8 +133,12 @@ async fn list(shared: &Shared, kind: &'static Kind) -> Result<String, Error> {
 
 async fn watch_from(shared: &Shared, kind: &'static Kind, version: String) -> Result<String, Error> {
     let mut call = Call::new(Verb::Watch, Target::kind(kind));
-    call.options =
-        Options { resource_version: Some(version.clone()), allow_watch_bookmarks: true, ..Options::default() };
+    call.options = Options {
+        resource_version: Some(version.clone()),
+        allow_watch_bookmarks: true,
+        passing: true,
+        ..Options::default()
+    };
     let mut events = shared.client.watch_dyn(call).await?;
     let mut reached = version;
     while let Some(event) = events.next().await {

@@ -111,7 +111,7 @@ async fn empty_kind(namespace: &Namespace, kind: &'static Kind, client: &Client)
 
 async fn list(target: &Target, client: &Client) -> Result<Vec<Arc<dyn Object>>, Error> {
     let mut call = Call::new(Verb::List, target.clone());
-    call.options = Options { limit: Some(500), ..Options::default() };
+    call.options = Options { limit: Some(500), passing: true, ..Options::default() };
     match client.call(call).await? {
         Reply::List(list) => Ok(list.items),
         Reply::Object(_) | Reply::Status(_) => Err(Error::Malformed("expected a list".into())),

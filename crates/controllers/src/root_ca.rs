@@ -12,6 +12,8 @@ use api::{Object, Timestamp};
 use crate::harness::{Plan, Read, Step, View, Write};
 
 const NAME: &str = "kube-root-ca.crt";
+/// All other ConfigMaps are none of our business, and there may be many.
+const SELECTOR: &str = "metadata.name=kube-root-ca.crt";
 const DESCRIPTION: &str = "kubernetes.io/description";
 
 pub struct Controller;
@@ -21,10 +23,8 @@ impl crate::Controller for Controller {
     type Primary = Namespace;
 
     fn reads() -> Vec<Read> {
-        vec![Read::mapped::<ConfigMap>(|change, _, keys| {
-            if let Some(map) = change.latest().filter(|map| map.name() == NAME) {
-                keys.insert(map.namespace().to_owned());
-            }
+        vec![Read::selected::<ConfigMap>(SELECTOR, |change, _, keys| {
+            keys.extend(change.latest().map(|map| map.namespace().to_owned()));
         })]
     }
 
@@ -38,7 +38,7 @@ impl crate::Controller for Controller {
             return plan;
         }
         let data = Some(BTreeMap::from([("ca.crt".to_owned(), view.facts().root_ca_pem.clone())]));
-        match view.get::<ConfigMap>(&format!("{}/{NAME}", namespace.name())) {
+        match view.selected::<ConfigMap>(SELECTOR, &format!("{}/{NAME}", namespace.name())) {
             None => {
                 let description = "Holds the certificate authority with which clients of the API server check it.";
                 plan.push(Step::create(ConfigMap {

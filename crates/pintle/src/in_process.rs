@@ -22,13 +22,19 @@ pub fn client(server: &Arc<Server>, caller: Caller) -> Client {
 impl Transport for InProcess {
     fn call(&self, call: Call) -> BoxFuture<Result<Reply, Error>> {
         let (server, caller) = (self.server.clone(), self.caller.clone());
-        Box::pin(async move { Ok(server.call(&caller, call).await?.into_reply()?) })
+        let passing = call.options.passing;
+        Box::pin(async move {
+            let answer = server.call(&caller, call).await?;
+            Ok(if passing { answer.into_passing_reply()? } else { answer.into_reply()? })
+        })
     }
 
     fn watch(&self, call: Call) -> BoxFuture<Result<BoxStream<WatchEvent>, Error>> {
         let (server, caller) = (self.server.clone(), self.caller.clone());
         Box::pin(async move {
+            let passing = call.options.passing;
             let stream = server.watch(&caller, call).await?;
+            let stream = if passing { stream.passing() } else { stream };
             let events = futures_util::stream::unfold(stream, |mut stream| async move {
                 let event = stream.next().await?;
                 Some((event, stream))

@@ -40,10 +40,18 @@ impl Read {
 
     /// Objects whose changes concern the keys that `map` adds to the set.
     pub fn mapped<T: Typed>(map: fn(&Change<T>, &Reflectors, &mut BTreeSet<String>)) -> Self {
+        Self::selected("", map)
+    }
+
+    /// As [`Read::mapped`] for the objects that a field selector matches; see [`View::selected`].
+    pub fn selected<T: Typed>(
+        field_selector: &'static str,
+        map: fn(&Change<T>, &Reflectors, &mut BTreeSet<String>),
+    ) -> Self {
         Self {
             kind: T::KIND,
             follow: Box::new(move |context, queue| {
-                let mut changes = context.reflectors.of::<T>().subscribe();
+                let mut changes = context.reflectors.selected::<T>(field_selector).subscribe();
                 let (queue, reflectors) = (queue.clone(), context.reflectors.clone());
                 context.tasks.spawn("controller reads", async move {
                     loop {
@@ -116,6 +124,11 @@ impl<'a> View<'a> {
     /// The object with that key (`namespace/name`, or `name`).
     pub fn get<T: Typed>(&self, key: &str) -> Option<Arc<T>> {
         self.reflectors.of::<T>().get(key).filter(|object| self.sees(&**object))
+    }
+
+    /// As [`View::get`], among the objects that a field selector matches.
+    pub fn selected<T: Typed>(&self, field_selector: &'static str, key: &str) -> Option<Arc<T>> {
+        self.reflectors.selected::<T>(field_selector).get(key).filter(|object| self.sees(&**object))
     }
 
     /// The objects of one namespace.

@@ -84,6 +84,7 @@ impl Submitter {
                 return Ok(got);
             }
             (all.code, all.body) = (got.code, got.body);
+            cluster.settle().await;
         }
         Ok(all)
     }
