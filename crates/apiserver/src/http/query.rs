@@ -110,6 +110,7 @@ impl<'a> Query<'a> {
             field_manager,
             field_validation,
             force: self.flag("force")?.unwrap_or(false),
+            passing: false,
         })
     }
 
