@@ -65,9 +65,6 @@ fn plan(set: &Arc<ReplicaSet>, view: &View<'_>, now: Timestamp) -> Plan {
     let (active, inactive): (Vec<Arc<Pod>>, Vec<Arc<Pod>>) = claimed.into_iter().partition(|pod| pod::is_active(pod));
     let spec = &set.spec;
     let desired = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
-    if !set.is_terminating() {
-        scale(&mut plan, set, &active, desired, view);
-    }
     // Pods with a deletion timestamp that have not yet finished.
     let terminating = inactive.iter().filter(|pod| pod.is_terminating() && !pod::is_finished(pod)).count();
     let status = status(set, &active, terminating, view.failure(), now);
@@ -75,6 +72,10 @@ fn plan(set: &Arc<ReplicaSet>, view: &View<'_>, now: Timestamp) -> Plan {
         let mut new = ReplicaSet::clone(set);
         new.status = Some(status);
         plan.push(Step::update_status(new));
+    }
+    // After the status, which would not be written when a pod is refused: it is what tells of that.
+    if !set.is_terminating() {
+        scale(&mut plan, set, &active, desired, view);
     }
     if let Some(delay) = next_available(&active, spec.min_ready_seconds.unwrap_or(0), now) {
         plan.requeue_within(delay);
