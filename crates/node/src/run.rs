@@ -26,7 +26,7 @@ use crate::{log_rotation, pod_source, runtime_events};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A directory cannot be made or read. Not retryable without a change on the machine.
-    #[error("{path}: {source}")]
+    #[error("cannot make or read {path}")]
     Io {
         path: PathBuf,
         #[source]

@@ -22,7 +22,9 @@ impl Connection {
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         #[allow(clippy::disallowed_methods)] // ends with the connection
         tokio::spawn(async move {
-            let _ = connection.await;
+            if let Err(error) = connection.await {
+                eprintln!("a connection broke: {error:?}");
+            }
         });
         Ok(Self(sender))
     }

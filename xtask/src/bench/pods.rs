@@ -28,8 +28,11 @@ pub async fn measure(binary: &str, table: &mut Table) -> Result<()> {
     eprintln!("pods");
     let server = Server::start(binary, &[]).await?;
     let measured = rows(&server, table).await;
-    server.end().await?;
-    measured
+    let ended = server.end().await;
+    match (measured, ended) {
+        (Err(first), Err(then)) => Err(first.context(then)),
+        (measured, ended) => measured.and(ended),
+    }
 }
 
 async fn rows(server: &Server, table: &mut Table) -> Result<()> {

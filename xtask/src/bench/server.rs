@@ -37,7 +37,7 @@ impl Server {
     }
 
     async fn start_in(binary: &str, folder: TempDir, ports: (u16, u16), arguments: &[&str]) -> Result<Self> {
-        let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log"))?;
+        let log = std::fs::File::options().create(true).append(true).open(folder.path().join("server.log"))?;
         #[allow(clippy::disallowed_methods)] // real time is what is measured
         let started = Instant::now();
         let child = Command::new(binary)
@@ -77,7 +77,7 @@ impl Server {
     }
 
     fn log_tail(&self) -> String {
-        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let log = std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
         log.lines().rev().take(3).collect::<Vec<_>>().join(" / ")
     }
 
@@ -122,6 +122,9 @@ impl Server {
 
     /// Ends the process in good order.
     async fn stop(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the server ended by itself ({status}): {}", self.log_tail());
+        }
         let pid = self.pid()?.to_string();
         Command::new("kill").arg(&pid).status().await?;
         tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await.context("the server did not end")??;

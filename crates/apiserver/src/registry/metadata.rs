@@ -179,17 +179,16 @@ fn common(errors: &mut FieldErrors, at: &Path, metadata: &ObjectMeta) {
 
 fn owners(errors: &mut FieldErrors, at: &Path, owners: &[OwnerReference]) {
     let mut controller: Option<&str> = None;
-    for (index, owner) in owners.iter().enumerate() {
-        let at = at.index(index);
+    for owner in owners {
         if owner.api_version.is_empty() {
             errors.invalid(&at.child("apiVersion"), "", "version must not be empty");
         }
         let fields = [("kind", &owner.kind), ("name", &owner.name), ("uid", &owner.uid)];
         for (field, value) in fields.into_iter().filter(|(_, value)| value.is_empty()) {
-            errors.invalid(&at.child(field), value.as_str(), "must not be empty");
+            errors.invalid(&at.child(field), value.as_str(), format!("{field} must not be empty"));
         }
         if (owner.api_version.as_str(), owner.kind.as_str()) == ("v1", "Event") {
-            errors.invalid(&at, owned(owner), "/v1, Kind=Event is disallowed from being an owner");
+            errors.invalid(at, owned(owner), "/v1, Kind=Event is disallowed from being an owner");
         }
         if owner.controller == Some(true) {
             match controller {
@@ -199,7 +198,7 @@ fn owners(errors: &mut FieldErrors, at: &Path, owners: &[OwnerReference]) {
                          and {}",
                         owner.name
                     );
-                    errors.invalid(&at, Value::from(owners.iter().map(owned).collect::<Vec<_>>()), why);
+                    errors.invalid(at, Value::from(owners.iter().map(owned).collect::<Vec<_>>()), why);
                 }
                 None => controller = Some(&owner.name),
             }
