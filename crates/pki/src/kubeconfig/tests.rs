@@ -106,7 +106,8 @@ preferences: {}
 current-context: a
 clusters:
 - name: one
-  cluster: {server: 'https://one', certificate-authority: ca.crt, tls-server-name: api, extensions: [{name: x, extension: {a: 1}}]}
+  cluster:
+    {server: 'https://one', certificate-authority: ca.crt, tls-server-name: api, extensions: [{name: x, extension: {a: 1}}]}
 - name: two
   cluster: {server: 'https://two'}
 contexts:
