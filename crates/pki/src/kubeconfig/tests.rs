@@ -107,7 +107,10 @@ current-context: a
 clusters:
 - name: one
   cluster:
-    {server: 'https://one', certificate-authority: ca.crt, tls-server-name: api, extensions: [{name: x, extension: {a: 1}}]}
+    server: 'https://one'
+    certificate-authority: ca.crt
+    tls-server-name: api
+    extensions: [{name: x, extension: {a: 1}}]
 - name: two
   cluster: {server: 'https://two'}
 contexts:
