@@ -376,8 +376,11 @@ pub struct Reflectors {
     client: Client,
     random: Random,
     tasks: TaskGroup,
-    kinds: Arc<Mutex<HashMap<(TypeId, &'static str), Box<dyn AnyReflector>>>>,
+    kinds: Arc<Mutex<ByKind>>,
 }
+
+/// By type, and by the field selector they follow.
+type ByKind = HashMap<(TypeId, &'static str), Box<dyn AnyReflector>>;
 
 /// A reflector whose kind is not known at compile time.
 trait AnyReflector: Send + Sync {
