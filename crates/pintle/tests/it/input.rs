@@ -37,7 +37,7 @@ fn map(name: &str) -> String {
 
 #[test]
 fn wrong_requests_get_upstreams_answers() {
-    let cluster = Cluster::control_plane();
+    let mut cluster = Cluster::control_plane();
     let door = Door(&cluster);
     eventually("the default namespace", 20, || match door.get("/api/v1/namespaces/default") {
         (200, _) => Ok(()),
@@ -51,8 +51,9 @@ fn wrong_requests_get_upstreams_answers() {
     lists(&door);
     who(&cluster);
     words_of_kubectl(&cluster);
+    too_old(&mut cluster);
     // After all that the server is as well as before.
-    assert_eq!(door.get("/readyz").1, json!("ok"));
+    assert_eq!(Door(&cluster).get("/readyz").1, json!("ok"));
     cluster.finish();
 }
 
@@ -168,6 +169,27 @@ fn lists(door: &Door<'_>) {
     is(door.get(&format!("{MAPS}?limit=2&continue=nonsense")), 400, "BadRequest", "continue key is not valid");
     let (code, status) = door.get(&format!("{MAPS}?watch=true&resourceVersion=x"));
     assert!(matches!(code, 400 | 422) && status["kind"] == "Status", "{status:#}");
+}
+
+/// A server that has come back does not have the history of the one before.
+fn too_old(cluster: &mut Cluster) {
+    let (_, page) = Door(cluster).get(&format!("{MAPS}?limit=1"));
+    let token = page["metadata"]["continue"].as_str().unwrap().to_owned();
+    assert_eq!(Door(cluster).post(MAPS, &map("after-the-page")).0, 201);
+    cluster.stop_server();
+    cluster.launch();
+    cluster.wait_api();
+    let door = Door(cluster);
+    let (code, status) = door.get(&format!("{MAPS}?limit=1&continue={token}"));
+    let message = "The provided continue parameter is too old to display a consistent list result.";
+    is((code, status.clone()), 410, "Expired", message);
+    // The token that comes with it leads on, over what there is now.
+    let (code, rest) = door.get(&format!("{MAPS}?continue={}", status["metadata"]["continue"].as_str().unwrap()));
+    assert!(code == 200 && rest["items"].as_array().unwrap().len() > 1, "{rest:#}");
+    let (code, event) = door.get(&format!("{MAPS}?watch=true&resourceVersion=1&timeoutSeconds=5"));
+    let status = if code == 200 { event["object"].clone() } else { event };
+    assert_eq!((&status["code"], &status["reason"]), (&json!(410), &json!("Expired")), "{status:#}");
+    assert!(status["message"].as_str().unwrap().starts_with("too old resource version: 1 ("), "{status:#}");
 }
 
 /// Who may ask at all.
