@@ -13,5 +13,6 @@ mod guestbook;
 mod input;
 mod leftovers;
 mod restart;
+mod security;
 mod starts;
 mod tools;
