@@ -212,25 +212,34 @@ fn from_containerd(envelope: Envelope) -> Option<RuntimeEvent> {
     }
 }
 
+/// How long CRI's view may take to catch up, and how often it is looked at once it takes long.
+const SETTLING_MAX: Duration = Duration::from_secs(10);
+const SETTLING_PAUSE_MAX: Duration = Duration::from_millis(256);
+
 /// Waits until CRI too says that `id` has stopped: its plugin hears of an exit when we do, and writes it down some
-/// milliseconds later without telling anyone. At most about two seconds.
+/// milliseconds later without telling anyone.
 async fn settle(client: &Client, id: &str) {
-    let mut pause = Duration::from_millis(2);
-    while pause < Duration::from_secs(1) && runs(client, id).await {
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-    }
+    let settled = async {
+        let mut pause = Duration::from_millis(2);
+        while !has_stopped(client, id).await {
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(SETTLING_PAUSE_MAX);
+        }
+    };
+    // Not in time: whoever hears of the end looks, and sees what there is.
+    let _ = tokio::time::timeout(SETTLING_MAX, settled).await;
 }
 
-/// Whether the container or sandbox `id` runs, in CRI's view.
-async fn runs(client: &Client, id: &str) -> bool {
+/// Whether the container or sandbox `id` is over in CRI's view. One whose program ended at once may be `Created` still,
+/// as its start is not written down yet either, and would be `Running` after that.
+async fn has_stopped(client: &Client, id: &str) -> bool {
     match client.container_status(id, false).await {
-        Ok(answer) => answer.status.is_some_and(|status| status.state() == v1::ContainerState::ContainerRunning),
+        Ok(answer) => answer.status.is_none_or(|status| status.state() == v1::ContainerState::ContainerExited),
         Err(Error::NotFound(_)) => match client.pod_sandbox_status(id, false).await {
-            Ok(answer) => answer.status.is_some_and(|status| status.state() == v1::PodSandboxState::SandboxReady),
-            Err(_) => false,
+            Ok(answer) => answer.status.is_none_or(|status| status.state() != v1::PodSandboxState::SandboxReady),
+            Err(_) => true,
         },
-        Err(_) => false,
+        Err(_) => true,
     }
 }
 

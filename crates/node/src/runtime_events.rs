@@ -24,6 +24,7 @@ pub async fn run(agent: Arc<Agent>) {
         let mut events = agent.runtime.events();
         // What happened before the stream began, or between two, is seen by looking.
         wake_all(&agent);
+        let mut relist = std::pin::pin!(agent.clock.sleep(RELIST));
         let error = loop {
             tokio::select! {
                 biased;
@@ -35,7 +36,10 @@ pub async fn run(agent: Arc<Agent>) {
                     Some(Err(error)) => break error,
                     None => break cri::Error::Unavailable("the stream of events ended".into()),
                 },
-                () = agent.clock.sleep(RELIST) => wake_all(&agent),
+                () = &mut relist => {
+                    wake_all(&agent);
+                    relist.set(agent.clock.sleep(RELIST));
+                }
             }
         };
         if error == cri::Error::Unimplemented {
