@@ -223,8 +223,14 @@ fn words_of_kubectl(cluster: &Cluster) {
         fails(&["apply", "-f", "-"], typo, "strict decoding error: unknown field \"datta\"");
         let warned = cluster.kubectl_of(version, &["apply", "--validate=warn", "-f", "-"]).stdin(typo).run(20);
         assert!(warned.code == 0 && warned.stderr.contains("Warning: unknown field \"datta\""), "{warned:#?}");
-        let bad = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: bad}\nspec:\n  selector: {matchLabels: {a: b}}\n  \
-                   template:\n    metadata: {labels: {a: c}}\n    spec: {containers: [{name: x}]}\n";
+        let bad = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "bad"},
+            "spec": {
+                "selector": {"matchLabels": {"a": "b"}},
+                "template": {"metadata": {"labels": {"a": "c"}}, "spec": {"containers": [{"name": "x"}]}},
+            },
+        });
+        let bad = &bad.to_string();
         let error = cluster.kubectl_of(version, &["apply", "-f", "-"]).stdin(bad).run(20).fails();
         assert!(error.contains("The Deployment \"bad\" is invalid"), "{error}");
         assert!(error.contains("`selector` does not match template `labels`"), "{error}");

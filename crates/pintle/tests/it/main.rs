@@ -12,6 +12,7 @@ mod dns;
 mod guestbook;
 mod input;
 mod leftovers;
+mod pods;
 mod restart;
 mod security;
 mod starts;
