@@ -163,6 +163,10 @@ fn retaint(node: &Node, now: Timestamp) -> Option<Step> {
             });
         }
     }
+    // The wait of pods that tolerate a taint for a time begins here: whoever adds a taint by hand leaves that out.
+    for taint in taints.iter_mut().filter(|taint| taint.effect == NO_EXECUTE && taint.time_added.is_none()) {
+        taint.time_added = Some(Time(now));
+    }
     if taints == of(node) {
         return None;
     }
