@@ -249,3 +249,29 @@ async fn secrets_lie_sealed_in_the_store() {
     let patched = world.patch(&format!("{secrets}/s"), "application/merge-patch+json", r#"{"data":{"a":null}}"#).await;
     assert_eq!((patched.code, world.get(secrets).await.json()["items"][0]["data"].get("a")), (200, None));
 }
+
+#[tokio::test]
+async fn scaling_and_labelling_at_once_both_succeed() {
+    let world = World::start().await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "web:1"}]},
+        }},
+    });
+    assert_eq!(world.create(deployments, &deployment.to_string()).await.code, 201);
+    let (path, scale) = (format!("{deployments}/web"), format!("{deployments}/web/scale"));
+    let merge = "application/merge-patch+json";
+    for n in 0..20 {
+        let (label, replicas) =
+            (json!({"metadata": {"labels": {"n": n.to_string()}}}), json!({"spec": {"replicas": n}}));
+        let (label, replicas) = (label.to_string(), replicas.to_string());
+        let (labelled, scaled) = tokio::join!(world.patch(&path, merge, &label), world.patch(&scale, merge, &replicas));
+        assert_eq!((labelled.code, scaled.code), (200, 200), "{} {}", labelled.text(), scaled.text());
+    }
+    let version = world.get(&scale).await.json()["metadata"]["resourceVersion"].clone();
+    world.patch(&path, merge, r#"{"metadata":{"labels":{"n":"last"}}}"#).await;
+    let stale = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": 1}});
+    assert_eq!(world.patch(&scale, merge, &stale.to_string()).await.code, 409);
+}
