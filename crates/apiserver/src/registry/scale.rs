@@ -64,7 +64,7 @@ impl Context<'_> {
             if let Tried::Done(entry) = self.try_update(&old, &whole, object).await? {
                 return Ok(Answer::ok(Payload::Object(Arc::new(self.scale_of(&entry)?))));
             }
-            // Somebody was faster: a client that named a version is refused above, all others are served on the new one.
+            // Somebody was faster: a client that named a version is refused above, others are served on the new one.
         }
         Err(self.conflict(MODIFIED))
     }
