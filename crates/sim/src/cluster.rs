@@ -22,8 +22,7 @@ const INSTANT: Duration = Duration::from_micros(10);
 /// How long the parts have to end.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(60);
 /// What can be pulled in a simulation; any other image is missing.
-const IMAGES: &[&str] =
-    &["busybox", "nginx", "web:1", "web:2", "web:3", "registry.k8s.io/pause:3.10", "private.example/app:1"];
+const IMAGES: &[&str] = &["busybox", "nginx", "web:1", "web:2", "web:3", "pause:3.10", "private.example/app:1"];
 
 /// How a cluster is made.
 #[derive(Debug, Clone)]

@@ -180,19 +180,10 @@ fn list_text(definition: &Definition) -> Option<String> {
 /// The texts of fields that every kind has.
 fn fallback(name: &str) -> Option<&'static str> {
     Some(match name {
-        "apiVersion" => {
-            "APIVersion defines the versioned schema of this representation of an object. More info: \
-             https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources"
-        }
-        "kind" => {
-            "Kind is a string value representing the REST resource this object represents. More info: \
-             https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"
-        }
-        "metadata" => {
-            "Standard list metadata. More info: \
-             https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
-        }
-        "items" => "Items is the list of objects.",
+        "apiVersion" => "The group and version whose schema this object has.",
+        "kind" => "The type of this object, in CamelCase.",
+        "metadata" => "The metadata of the list: its revision, and how to get the rest.",
+        "items" => "The objects.",
         _ => return None,
     })
 }
