@@ -29,9 +29,10 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Kubeconfig(arguments) => kubeconfig::run(&arguments),
         Command::Token(_) => Ok(later("token", "nodes cannot join another server yet, so there is nothing to sign")),
-        Command::Backup(_) => {
-            Ok(later("backup", "stop the server and copy the `store` folder of the data dir instead"))
-        }
+        Command::Backup(_) => Ok(later(
+            "backup",
+            "stop the server and copy the data dir's folders `store` and `pki` together; without pki/secrets.key the secrets cannot be read",
+        )),
         Command::Certs(arguments) => certs::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Image(arguments) => image::run(arguments.action),

@@ -52,7 +52,7 @@ async fn wait(layout: &Layout, seconds: u64) -> Result<()> {
                 Err(_) => "the server to write its kubeconfig".to_owned(),
                 Ok(client) => match client.list::<Node>(&ListOptions::default()).await {
                     Err(error) => format!("the API ({error})"),
-                    Ok(nodes) => match nodes.items.iter().find(|node| !is_ready(node)).or(None) {
+                    Ok(nodes) => match nodes.items.iter().find(|node| !is_ready(node)) {
                         Some(node) => format!("node {} ({})", node.name(), why_not_ready(node)),
                         None if nodes.items.is_empty() => "the node to register".to_owned(),
                         None => return,
