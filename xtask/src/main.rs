@@ -28,7 +28,9 @@ fn main() -> anyhow::Result<()> {
 
 /// The root of the workspace.
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+    // As cargo says now: a target folder that several clones share may hold a binary built from another of them.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(here).parent().expect("xtask lies in the workspace").to_owned()
 }
 
 #[cfg(test)]
