@@ -61,6 +61,7 @@ macro_rules! kinds {
 
 kinds! {
     core::v1::Binding = "bindings";
+    core::v1::ComponentStatus = "componentstatuses";
     core::v1::ConfigMap = "configmaps";
     core::v1::Endpoints = "endpoints";
     core::v1::Event = "events";
@@ -76,6 +77,12 @@ kinds! {
     core::v1::Secret = "secrets";
     core::v1::Service = "services";
     core::v1::ServiceAccount = "serviceaccounts";
+    admissionregistration::v1::MutatingAdmissionPolicy = "mutatingadmissionpolicies";
+    admissionregistration::v1::MutatingAdmissionPolicyBinding = "mutatingadmissionpolicybindings";
+    admissionregistration::v1::MutatingWebhookConfiguration = "mutatingwebhookconfigurations";
+    admissionregistration::v1::ValidatingAdmissionPolicy = "validatingadmissionpolicies";
+    admissionregistration::v1::ValidatingAdmissionPolicyBinding = "validatingadmissionpolicybindings";
+    admissionregistration::v1::ValidatingWebhookConfiguration = "validatingwebhookconfigurations";
     apps::v1::ControllerRevision = "controllerrevisions";
     apps::v1::DaemonSet = "daemonsets";
     apps::v1::Deployment = "deployments";
@@ -88,11 +95,24 @@ kinds! {
     authorization::v1::SelfSubjectAccessReview = "selfsubjectaccessreviews";
     authorization::v1::SelfSubjectRulesReview = "selfsubjectrulesreviews";
     authorization::v1::SubjectAccessReview = "subjectaccessreviews";
+    autoscaling::v1::HorizontalPodAutoscaler = "horizontalpodautoscalers";
     autoscaling::v1::Scale = "";
+    autoscaling::v2::HorizontalPodAutoscaler = "horizontalpodautoscalers";
+    batch::v1::CronJob = "cronjobs";
+    batch::v1::Job = "jobs";
+    certificates::v1::CertificateSigningRequest = "certificatesigningrequests";
+    certificates::v1::ClusterTrustBundle = "clustertrustbundles";
+    certificates::v1::PodCertificateRequest = "podcertificaterequests";
     coordination::v1::Lease = "leases";
     discovery::v1::EndpointSlice = "endpointslices";
     events::v1::Event = "events";
+    flowcontrol::v1::FlowSchema = "flowschemas";
+    flowcontrol::v1::PriorityLevelConfiguration = "prioritylevelconfigurations";
+    networking::v1::IPAddress = "ipaddresses";
+    networking::v1::Ingress = "ingresses";
+    networking::v1::IngressClass = "ingressclasses";
     networking::v1::NetworkPolicy = "networkpolicies";
+    networking::v1::ServiceCIDR = "servicecidrs";
     node::v1::RuntimeClass = "runtimeclasses";
     policy::v1::Eviction = "";
     policy::v1::PodDisruptionBudget = "poddisruptionbudgets";
@@ -100,7 +120,19 @@ kinds! {
     rbac::v1::ClusterRoleBinding = "clusterrolebindings";
     rbac::v1::Role = "roles";
     rbac::v1::RoleBinding = "rolebindings";
+    resource::v1::DeviceClass = "deviceclasses";
+    resource::v1::DeviceTaintRule = "devicetaintrules";
+    resource::v1::ResourceClaim = "resourceclaims";
+    resource::v1::ResourceClaimTemplate = "resourceclaimtemplates";
+    resource::v1::ResourceSlice = "resourceslices";
     scheduling::v1::PriorityClass = "priorityclasses";
+    storage::v1::CSIDriver = "csidrivers";
+    storage::v1::CSINode = "csinodes";
+    storage::v1::CSIStorageCapacity = "csistoragecapacities";
+    storage::v1::StorageClass = "storageclasses";
+    storage::v1::VolumeAttachment = "volumeattachments";
+    storage::v1::VolumeAttributesClass = "volumeattributesclasses";
+    storagemigration::v1::StorageVersionMigration = "storageversionmigrations";
 }
 
 kinds! { @impl
