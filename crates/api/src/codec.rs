@@ -5,7 +5,8 @@
 
 use serde_json::Value;
 
-use crate::object::{Kind, Object};
+use crate::custom::Custom;
+use crate::object::{Codec, Kind, Object};
 
 mod json;
 mod yaml;
@@ -29,13 +30,19 @@ impl From<serde_json::Error> for DecodeError {
 
 impl Kind {
     /// Decodes JSON bytes of this kind. Unknown fields are dropped; `apiVersion` and `kind` must match if present.
-    pub fn decode(&self, bytes: &[u8]) -> Result<Box<dyn Object>, DecodeError> {
-        (self.decode)(bytes)
+    pub fn decode(&'static self, bytes: &[u8]) -> Result<Box<dyn Object>, DecodeError> {
+        match self.codec {
+            Codec::BuiltIn { decode, .. } => decode(bytes),
+            Codec::Custom => self.decode_value(serde_json::from_slice(bytes)?),
+        }
     }
 
     /// As [`Kind::decode`], from a value tree.
-    pub fn decode_value(&self, value: Value) -> Result<Box<dyn Object>, DecodeError> {
-        (self.from_value)(value)
+    pub fn decode_value(&'static self, value: Value) -> Result<Box<dyn Object>, DecodeError> {
+        match self.codec {
+            Codec::BuiltIn { from_value, .. } => from_value(value),
+            Codec::Custom => Ok(Box::new(Custom::from_value(self, value)?)),
+        }
     }
 }
 

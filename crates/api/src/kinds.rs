@@ -8,7 +8,7 @@ use k8s_openapi::Resource;
 
 use crate::codec::DecodeError;
 use crate::meta::v1::ObjectMeta;
-use crate::object::{Kind, Object, Typed};
+use crate::object::{Codec, Kind, Object, Typed};
 
 macro_rules! kinds {
     ($($group:ident :: $version:ident :: $kind:ident = $plural:literal ;)*) => {
@@ -45,9 +45,11 @@ macro_rules! kinds {
                 api_version: <$type as Resource>::API_VERSION,
                 plural: $plural,
                 definition: $definition,
-                decode: |bytes| Ok(Box::new(<$type as Typed>::decode(bytes)?)),
-                from_value: |value| Ok(Box::new(<$type as Typed>::from_value(value)?)),
-                describe: |generator| drop(generator.subschema_for::<$type>()),
+                codec: Codec::BuiltIn {
+                    decode: |bytes| Ok(Box::new(<$type as Typed>::decode(bytes)?)),
+                    from_value: |value| Ok(Box::new(<$type as Typed>::from_value(value)?)),
+                    describe: |generator| drop(generator.subschema_for::<$type>()),
+                },
             };
             fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
                 serde_json::from_slice(bytes).map_err(DecodeError::from)

@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod codec;
+pub mod custom;
 pub mod field;
 pub mod kinds;
 pub mod managed;
@@ -21,6 +22,7 @@ pub mod status;
 pub mod table;
 
 pub use call::{Body, Call, List, Options, Reply, Target, Verb, WatchEvent};
+pub use custom::Custom;
 pub use field::{FieldErrors, Path};
 pub use object::{Kind, Object, Typed, downcast, downcast_arc};
 pub use selector::{FieldSelector, LabelSelector};

@@ -10,7 +10,7 @@ use crate::meta::v1::ObjectMeta;
 /// An object read from its encoding, or why it could not be read.
 pub(crate) type Decoded = Result<Box<dyn Object>, DecodeError>;
 
-/// The identity of a built-in type: group, version, kind and resource (plural) name.
+/// The identity of a type, built in or defined at run time ([`Kind::custom`]): group, version, kind and resource (plural) name.
 #[derive(Debug)]
 pub struct Kind {
     /// `""` is the core group.
@@ -25,10 +25,21 @@ pub struct Kind {
     pub plural: &'static str,
     /// The schema definition's name, `io.k8s.api.apps.v1.Deployment`.
     pub definition: &'static str,
-    pub(crate) decode: fn(&[u8]) -> Decoded,
-    pub(crate) from_value: fn(serde_json::Value) -> Decoded,
-    /// Adds the type's schema, with its texts, to a generator.
-    pub(crate) describe: fn(&mut crate::schemars::SchemaGenerator),
+    pub(crate) codec: Codec,
+}
+
+/// How objects of a kind are read.
+#[derive(Debug)]
+pub(crate) enum Codec {
+    /// By a type of ours.
+    BuiltIn {
+        decode: fn(&[u8]) -> Decoded,
+        from_value: fn(serde_json::Value) -> Decoded,
+        /// Adds the type's schema, with its texts, to a generator.
+        describe: fn(&mut crate::schemars::SchemaGenerator),
+    },
+    /// As [`crate::Custom`].
+    Custom,
 }
 
 impl PartialEq for Kind {

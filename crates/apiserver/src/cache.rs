@@ -12,7 +12,7 @@ mod watcher;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::{Object, Status};
@@ -21,8 +21,8 @@ use base::Clock;
 use bytes::Bytes;
 use imbl::OrdMap;
 use parking_lot::{Mutex, RwLock};
-use resources::AnyStrategy;
-use tokio::sync::watch;
+use resources::Shared;
+use tokio::sync::{mpsc, watch};
 
 pub use entry::{Entry, push_number};
 pub use filter::Filter;
@@ -48,7 +48,7 @@ pub struct Cache {
     /// `/registry/pods/`.
     pub prefix: String,
     /// The strategy of the stored form.
-    pub strategy: &'static dyn AnyStrategy,
+    pub strategy: Shared,
     state: ArcSwap<State>,
     ring: RwLock<Ring>,
     /// Counts events; wakes watchers.
@@ -57,6 +57,10 @@ pub struct Cache {
     /// How many readers want typed objects of every version; without any they are not kept.
     typed_readers: AtomicUsize,
     transform: Option<Arc<dyn Transform>>,
+    /// The revision that the cache was opened at, if that was while the feed ran: earlier events are in it already.
+    opened_at: AtomicU64,
+    /// Another cache took its place, or what it kept is not served any more.
+    closed: AtomicBool,
 }
 
 /// Turns JSON into what lies in the store and back (encryption at rest).
@@ -74,7 +78,7 @@ pub trait Transform: Send + Sync + 'static {
 }
 
 impl Cache {
-    fn new(prefix: String, strategy: &'static dyn AnyStrategy, transform: Option<Arc<dyn Transform>>) -> Self {
+    fn new(prefix: String, strategy: Shared, transform: Option<Arc<dyn Transform>>) -> Self {
         Self {
             prefix,
             strategy,
@@ -84,7 +88,19 @@ impl Cache {
             pinned: Mutex::default(),
             typed_readers: AtomicUsize::new(0),
             transform,
+            opened_at: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the cache is not fed any more: watches of it are over.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Calls back on every event; see [`Watcher`].
+    pub(crate) fn signal(&self) -> watch::Receiver<u64> {
+        self.signal.subscribe()
     }
 
     /// The present objects.
@@ -147,7 +163,7 @@ impl Cache {
 
     fn decode(&self, stored: &store::Entry, keep: bool) -> Result<Entry, Status> {
         let json = self.open(&stored.key, &stored.value)?;
-        Entry::from_stored(self.strategy, stored.key.clone(), stored.modified.0, json, keep)
+        Entry::from_stored(&*self.strategy, stored.key.clone(), stored.modified.0, json, keep)
     }
 }
 
@@ -172,7 +188,7 @@ impl Prepared {
         let make = || {
             let object = self.object.lock().take().expect("taken once, here");
             let (key, json, keep) = (self.key.clone(), self.json.clone(), cache.keeps_typed());
-            Entry::from_object(cache.strategy, key, revision, json, object, keep).map(Arc::new)
+            Entry::from_object(&*cache.strategy, key, revision, json, object, keep).map(Arc::new)
         };
         self.made.get_or_init(make).clone()
     }
@@ -186,19 +202,31 @@ pub struct Caches {
     progress: watch::Sender<u64>,
     /// Writes under way, by the address of their value: the store hands the same bytes to its watchers.
     pending: Mutex<HashMap<usize, Arc<Prepared>>>,
+    /// What the feed is asked to do between two batches.
+    commands: mpsc::Sender<feed::Command>,
+    commanded: Mutex<Option<mpsc::Receiver<feed::Command>>>,
 }
 
 impl Caches {
     /// Caches for what is to come; [`Caches::feed`] fills them.
     pub fn new(store: store::Store, clock: Clock) -> Self {
-        Self { store, clock, caches: RwLock::default(), progress: watch::Sender::new(0), pending: Mutex::default() }
+        let (commands, commanded) = mpsc::channel(feed::COMMANDS_LEN_MAX);
+        Self {
+            store,
+            clock,
+            caches: RwLock::default(),
+            progress: watch::Sender::new(0),
+            pending: Mutex::default(),
+            commands,
+            commanded: Mutex::new(Some(commanded)),
+        }
     }
 
     /// Adds a cache before [`Caches::feed`] begins; a segment is added once, later calls get the same one.
     pub fn add(
         &self,
         segment: &str,
-        strategy: &'static dyn AnyStrategy,
+        strategy: Shared,
         transform: Option<Arc<dyn Transform>>,
     ) -> Arc<Cache> {
         let prefix = format!("/registry/{segment}/");

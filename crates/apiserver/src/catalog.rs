@@ -4,18 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::{Kind, Object, Status};
-use resources::{AnyStrategy, Scope, Storage, Subresource};
+use arc_swap::ArcSwap;
+use imbl::OrdMap;
+use resources::{AnyStrategy, Scope, Shared, Storage, Subresource};
 
 use crate::cache::{Cache, Caches, Entry, Transform};
 use crate::convert::{self, Convert};
+use crate::custom;
 
 /// One resource in one version.
 pub struct Resource {
-    pub strategy: &'static dyn AnyStrategy,
+    pub strategy: Shared,
     /// `None`: nothing is kept (reviews).
     pub cache: Option<Arc<Cache>>,
     /// Set if what is stored is another version or group's form.
     pub convert: Option<&'static Convert>,
+    /// Set if it is defined at run time.
+    pub(crate) custom: Option<Arc<custom::Version>>,
 }
 
 impl Resource {
@@ -28,7 +33,7 @@ impl Resource {
     }
 
     pub fn plural(&self) -> &'static str {
-        self.strategy.names().plural
+        self.strategy.kind().plural
     }
 
     pub fn namespaced(&self) -> bool {
@@ -111,12 +116,16 @@ impl Resource {
     }
 }
 
-/// All resources served.
+/// All resources served: those built in, and those defined at run time.
 #[derive(Default)]
 pub struct Catalog {
     by_plural: HashMap<&'static str, Vec<Arc<Resource>>>,
     all: Vec<Arc<Resource>>,
+    custom: ArcSwap<OrdMap<Served, Arc<Resource>>>,
 }
+
+/// Plural, group, version.
+type Served = (&'static str, &'static str, &'static str);
 
 impl Catalog {
     /// Makes a cache for each storage segment. `transforms` names the segments whose bytes are not plain JSON.
@@ -135,34 +144,65 @@ impl Catalog {
             let cache = match strategy.storage() {
                 Storage::Stored { segment } => {
                     let transform = transforms.iter().find(|(own, _)| own == segment).map(|(_, t)| t.clone());
-                    Some(caches.add(segment, strategy, transform))
+                    Some(caches.add(segment, Shared::BuiltIn(strategy), transform))
                 }
                 Storage::Virtual => None,
             };
-            let resource = Arc::new(Resource { strategy, cache, convert: stored_as(strategy) });
-            catalog.by_plural.entry(strategy.names().plural).or_default().push(resource.clone());
+            let convert = stored_as(strategy);
+            let resource = Arc::new(Resource { strategy: Shared::BuiltIn(strategy), cache, convert, custom: None });
+            catalog.by_plural.entry(strategy.kind().plural).or_default().push(resource.clone());
             catalog.all.push(resource);
         }
         catalog
     }
 
-    /// The resource at `group`/`version`/`plural`.
-    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+    fn built_in(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
         self.by_plural.get(plural)?.iter().find(|r| r.kind().group == group && r.kind().version == version)
+    }
+
+    /// The resource at `group`/`version`/`plural`.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        let found = self.built_in(group, version, plural).cloned();
+        found.or_else(|| self.custom.load().get(&(plural, group, version)).cloned())
     }
 
     /// The resource of a built-in kind.
     pub fn of_kind(&self, kind: &Kind) -> Option<&Arc<Resource>> {
-        self.find(kind.group, kind.version, kind.plural)
+        self.built_in(kind.group, kind.version, kind.plural)
     }
 
     /// The resource in whichever version is served.
-    pub fn any_version(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.by_plural.get(plural)?.iter().find(|r| r.kind().group == group)
+    pub fn any_version(&self, group: &str, plural: &str) -> Option<Arc<Resource>> {
+        let found = self.by_plural.get(plural).and_then(|all| all.iter().find(|r| r.kind().group == group)).cloned();
+        found.or_else(|| {
+            let custom = self.custom.load();
+            let custom: &OrdMap<(&str, &str, &str), Arc<Resource>> = &custom;
+            let (key, resource) = custom.range((plural, group, "")..).next()?;
+            ((key.0, key.1) == (plural, group)).then(|| resource.clone())
+        })
     }
 
     /// All of them.
-    pub fn all(&self) -> &[Arc<Resource>] {
-        &self.all
+    pub fn all(&self) -> Vec<Arc<Resource>> {
+        self.all.iter().chain(self.custom.load().values()).cloned().collect()
+    }
+
+    /// The resources defined at run time.
+    pub(crate) fn custom(&self) -> Arc<OrdMap<Served, Arc<Resource>>> {
+        self.custom.load_full()
+    }
+
+    /// Serves these versions of `plural`.`group` from now on, and no others. Only one task calls this.
+    pub(crate) fn serve_custom(&self, group: &str, plural: &str, resources: Vec<Arc<Resource>>) {
+        let mut custom = OrdMap::clone(&self.custom.load());
+        let gone: Vec<Served> = custom.keys().filter(|key| (key.0, key.1) == (plural, group)).copied().collect();
+        for key in gone {
+            custom.remove(&key);
+        }
+        for resource in resources {
+            let kind = resource.kind();
+            custom.insert((kind.plural, kind.group, kind.version), resource);
+        }
+        self.custom.store(Arc::new(custom));
     }
 }

@@ -7,6 +7,7 @@ mod answer;
 mod cache;
 mod catalog;
 mod convert;
+mod custom;
 mod discovery;
 mod flow;
 mod lookup;

@@ -171,7 +171,7 @@ impl Server {
 
     /// The rest of [`Server::call`], for a caller that is authorized.
     pub(crate) async fn proceed(&self, caller: &Arc<Caller>, call: Call) -> Result<Answer, Status> {
-        let resource = self.resource(&call)?.clone();
+        let resource = self.resource(&call)?;
         let _seat = self.flow.enter(caller, call.verb).await?;
         registry::call(self, caller, &resource, call).await
     }
@@ -186,7 +186,7 @@ impl Server {
         let reason = allowed.as_ref().ok().cloned();
         let result = match (allowed, self.resource(&call)) {
             (Err(status), _) | (Ok(_), Err(status)) => Err(status),
-            (Ok(_), Ok(resource)) => self.start_watch(resource.clone(), &call, true).await,
+            (Ok(_), Ok(resource)) => self.start_watch(resource, &call, true).await,
         };
         if let Some(recording) = recording {
             recording.end(self, reason.as_deref(), result.as_ref().map_or_else(Status::code, |_| 200), true);
@@ -233,7 +233,7 @@ impl Server {
     pub(crate) fn filter(&self, resource: &Resource, call: &Call) -> Result<Filter, Status> {
         let cache = resource.cache(call.verb.as_str())?;
         Filter::parse(
-            cache.strategy,
+            &*cache.strategy,
             call.target.namespace.as_deref(),
             call.target.name.as_deref(),
             call.options.label_selector.as_deref(),
@@ -246,7 +246,7 @@ impl Server {
     ///
     /// # Errors
     /// 404 if it is not served.
-    pub(crate) fn resource(&self, call: &Call) -> Result<&Arc<Resource>, Status> {
+    pub(crate) fn resource(&self, call: &Call) -> Result<Arc<Resource>, Status> {
         let target = &call.target;
         let found = self.lookup.catalog.find(&target.group, &target.version, &target.resource);
         found.ok_or_else(Status::unknown_resource)

@@ -23,7 +23,7 @@ pub mod scheduling;
 
 pub use column::Column;
 pub use strategy::{
-    AnyStrategy, Erased, Names, Operation, Scope, Selectable, Storage, StoredAs, Strategy, Subresource,
+    AnyStrategy, Erased, Names, Operation, Scope, Selectable, Shared, Storage, StoredAs, Strategy, Subresource,
 };
 
 /// Every resource, in discovery order within its group.

@@ -4,7 +4,11 @@
 //! The registry calls the hooks in one order, for every resource alike: `default`, mutating admission, `prepare_*`,
 //! `validate*`, validating admission, store.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use api::meta::v1::DeleteOptions;
+use api::codec::DecodeError;
 use api::table::ColumnDefinition;
 use api::{FieldErrors, Kind, Object, Timestamp, Typed};
 use serde_json::Value;
@@ -201,7 +205,7 @@ pub trait Strategy: Send + Sync + 'static {
 /// A [`Strategy`] behind one vtable. Hooks panic if handed an object of another kind: the registry never does.
 pub trait AnyStrategy: Send + Sync {
     fn kind(&self) -> &'static Kind;
-    fn names(&self) -> &'static Names;
+    fn names(&self) -> &Names;
     fn scope(&self) -> Scope;
     fn storage(&self) -> Storage;
     fn subresources(&self) -> &'static [Subresource];
@@ -229,14 +233,40 @@ pub trait AnyStrategy: Send + Sync {
     fn columns(&self) -> Vec<ColumnDefinition>;
     /// The cells of one table row, in the columns' order.
     fn cells(&self, object: &dyn Object, now: Timestamp) -> Vec<Value>;
+    /// An object of the stored kind from stored bytes, and what is to be kept instead of these, if they are not as they
+    /// would be written today.
+    ///
+    /// # Errors
+    /// If they are no object of that kind.
+    fn decode_stored(&self, bytes: &[u8]) -> Result<(Box<dyn Object>, Option<Vec<u8>>), DecodeError> {
+        Ok((self.kind().decode(bytes)?, None))
+    }
     /// The paths field selectors may name, beyond `metadata.name` and `metadata.namespace`.
-    fn selectable_paths(&self) -> Vec<&'static str>;
+    fn selectable_paths(&self) -> Vec<&str>;
     /// Their values for one object, in the paths' order.
     fn selectable_values(&self, object: &dyn Object) -> Vec<String>;
     /// The object's scale; `None` if the resource has none.
     fn scale(&self, object: &dyn Object) -> Option<api::autoscaling::v1::Scale>;
     /// Writes a replica count into the object.
     fn set_scale(&self, object: &mut dyn Object, replicas: i32);
+}
+
+/// A strategy as the registry holds it: of the catalogue, or made at run time.
+#[derive(Clone)]
+pub enum Shared {
+    BuiltIn(&'static dyn AnyStrategy),
+    Made(Arc<dyn AnyStrategy>),
+}
+
+impl Deref for Shared {
+    type Target = dyn AnyStrategy;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::BuiltIn(strategy) => *strategy,
+            Self::Made(strategy) => &**strategy,
+        }
+    }
 }
 
 /// Turns a [`Strategy`] into an [`AnyStrategy`]: `&Erased(deployment::Strategy)` is a line of `ALL`.
@@ -254,7 +284,7 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
     fn kind(&self) -> &'static Kind {
         S::Object::KIND
     }
-    fn names(&self) -> &'static Names {
+    fn names(&self) -> &Names {
         const { &S::NAMES }
     }
     fn scope(&self) -> Scope {
@@ -330,7 +360,7 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
         let object = typed::<S>(object);
         S::COLUMNS.iter().map(|column| (column.cell)(object, now)).collect()
     }
-    fn selectable_paths(&self) -> Vec<&'static str> {
+    fn selectable_paths(&self) -> Vec<&str> {
         S::SELECTABLE.iter().map(|field| field.path).collect()
     }
     fn selectable_values(&self, object: &dyn Object) -> Vec<String> {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::meta::v1;
-use crate::object::Kind;
+use crate::object::{Codec, Kind};
 use crate::schemars::SchemaGenerator;
 
 /// The descriptions of some kinds and of all types they are made of.
@@ -18,7 +18,9 @@ impl Descriptions {
         generator.subschema_for::<v1::DeleteOptions>();
         generator.subschema_for::<v1::APIResourceList>();
         for kind in kinds {
-            (kind.describe)(&mut generator);
+            if let Codec::BuiltIn { describe, .. } = kind.codec {
+                describe(&mut generator);
+            }
         }
         Self(generator.take_definitions(false))
     }

@@ -56,6 +56,7 @@ impl Entry {
         let labels = metadata.labels.iter().flatten().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect();
         let fields = strategy.selectable_values(&*object).into_iter().map(String::into_boxed_str).collect();
         let name_at = key.rfind('/').map_or(0, |slash| slash + 1);
+        let kind = object.kind();
         let typed = OnceLock::new();
         if keep {
             let _ = typed.set(shared(object, revision));
@@ -63,7 +64,7 @@ impl Entry {
         Ok(Self {
             name_at,
             namespaced: strategy.scope() == resources::Scope::Namespaced,
-            kind: strategy.kind(),
+            kind,
             key,
             revision,
             stored,
@@ -85,7 +86,8 @@ impl Entry {
         stored: Bytes,
         keep: bool,
     ) -> Result<Self, Status> {
-        let object = strategy.kind().decode(&stored).map_err(|error| undecodable(&key, &error))?;
+        let (object, rewritten) = strategy.decode_stored(&stored).map_err(|error| undecodable(&key, &error))?;
+        let stored = rewritten.map_or(stored, |bytes| Bytes::from(bytes.into_boxed_slice()));
         Self::from_object(strategy, key, revision, stored, object, keep)
     }
 
@@ -192,7 +194,7 @@ impl Entry {
     pub fn write_item(&self, out: &mut Vec<u8>) {
         const METADATA: &[u8] = b"{\"metadata\":{";
         let types = self.kind.api_version.len() + self.kind.kind.len() + TYPES_LEN;
-        if self.splice.at != types {
+        if self.splice.at != types || self.kind.is_custom() {
             return self.write(out);
         }
         out.extend_from_slice(METADATA);

@@ -1,15 +1,32 @@
 //! Fills the caches from the store: one read of everything, then one watch of everything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use api::Status;
+use resources::Shared;
 use store::{At, Range, Revision};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Cache, Caches, Change, Entry, Event, State};
 
 /// All of the API's keys.
 const ROOT: &str = "/registry/";
+
+/// How many commands may wait for the feed; who has one more waits.
+pub(super) const COMMANDS_LEN_MAX: usize = 64;
+
+/// What the feed does between two batches: it alone changes which caches there are.
+pub(super) enum Command {
+    /// Opens a cache with what the store holds; one of that segment that is open is closed.
+    Open { segment: String, strategy: Shared, reply: oneshot::Sender<Result<Arc<Cache>, Status>> },
+    Close { segment: String, reply: oneshot::Sender<()> },
+}
+
+fn no_feed<T>(_: T) -> Status {
+    Status::unavailable("the server is ending")
+}
 
 /// A cache's share of one batch.
 struct Share {
@@ -24,11 +41,37 @@ impl Caches {
     /// # Errors
     /// 500 or 503 if the store cannot be read.
     pub async fn fill(&self) -> Result<(), Status> {
+        self.fill_then(|| ()).await
+    }
+
+    /// As [`Caches::fill`]. `then` is called when the caches that there are hold their objects; those that it adds are
+    /// filled with what the same read found.
+    ///
+    /// # Errors
+    /// As [`Caches::fill`].
+    pub async fn fill_then(&self, then: impl FnOnce()) -> Result<(), Status> {
         let all = self.store.range(&Range::prefix(ROOT), At::Latest, None).await.map_err(crate::status::of_store)?;
         let revision = all.revision.0;
+        let before = self.caches.read().clone();
+        self.fill_from(&all.value.entries, revision, &before);
+        then();
+        let known: HashSet<&str> = before.iter().map(|cache| cache.prefix.as_str()).collect();
+        let all_now = self.caches.read().clone();
+        let added: Vec<_> = all_now.into_iter().filter(|cache| !known.contains(cache.prefix.as_str())).collect();
+        if !added.is_empty() {
+            self.fill_from(&all.value.entries, revision, &added);
+        }
+        self.progress.send_replace(revision);
+        Ok(())
+    }
+
+    fn fill_from(&self, entries: &[store::Entry], revision: u64, caches: &[Arc<Cache>]) {
         let mut states: HashMap<String, State> = HashMap::new();
-        for stored in &all.value.entries {
-            let Some(cache) = self.of(&stored.key) else { continue };
+        let wanted: HashSet<&str> = caches.iter().map(|cache| cache.prefix.as_str()).collect();
+        for stored in entries {
+            let Some(cache) = self.of(&stored.key).filter(|cache| wanted.contains(cache.prefix.as_str())) else {
+                continue;
+            };
             match cache.decode(stored, false) {
                 Ok(entry) => {
                     let state = states.entry(cache.prefix.clone()).or_default();
@@ -37,7 +80,6 @@ impl Caches {
                 Err(error) => tracing::error!(key = %stored.key, %error, "a stored object cannot be read"),
             }
         }
-        let caches = self.caches.read().clone();
         for cache in caches {
             let mut state = states.remove(&cache.prefix).unwrap_or_default();
             state.revision = revision;
@@ -47,21 +89,83 @@ impl Caches {
             drop(ring);
             cache.signal.send_modify(|count| *count += 1);
         }
-        self.progress.send_replace(revision);
-        Ok(())
+    }
+
+    /// Opens a cache while the feed runs: it holds what the store holds, and every event after that. A cache of the
+    /// segment that is there is closed, and its watches end.
+    ///
+    /// # Errors
+    /// 500 or 503 if the store cannot be read, 503 when the server ends.
+    pub(crate) async fn open(&self, segment: String, strategy: Shared) -> Result<Arc<Cache>, Status> {
+        let (reply, opened) = oneshot::channel();
+        self.commands.send(Command::Open { segment, strategy, reply }).await.map_err(no_feed)?;
+        opened.await.map_err(no_feed)?
+    }
+
+    /// Closes a cache; its watches end.
+    ///
+    /// # Errors
+    /// 503 when the server ends.
+    pub(crate) async fn close(&self, segment: String) -> Result<(), Status> {
+        let (reply, closed) = oneshot::channel();
+        self.commands.send(Command::Close { segment, reply }).await.map_err(no_feed)?;
+        closed.await.map_err(no_feed)
+    }
+
+    async fn obey(&self, command: Command) {
+        match command {
+            Command::Open { segment, strategy, reply } => drop(reply.send(self.open_now(&segment, strategy).await)),
+            Command::Close { segment, reply } => {
+                let prefix = format!("/registry/{segment}/");
+                let mut caches = self.caches.write();
+                if let Ok(at) = caches.binary_search_by(|cache| cache.prefix.cmp(&prefix)) {
+                    let old = caches.remove(at);
+                    drop(caches);
+                    old.end();
+                }
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    async fn open_now(&self, segment: &str, strategy: Shared) -> Result<Arc<Cache>, Status> {
+        let prefix = format!("/registry/{segment}/");
+        let cache = Cache::new(prefix.clone(), strategy, None);
+        let found = self.store.range(&Range::prefix(&prefix), At::Latest, None).await;
+        let found = found.map_err(crate::status::of_store)?;
+        let mut state = State { revision: found.revision.0, ..State::default() };
+        for stored in &found.value.entries {
+            match cache.decode(stored, false) {
+                Ok(entry) => drop(state.items.insert(entry.key.clone(), Arc::new(entry))),
+                Err(error) => tracing::error!(key = %stored.key, %error, "a stored object cannot be read"),
+            }
+        }
+        cache.opened_at.store(state.revision, Ordering::Release);
+        cache.ring.write().restart(state.revision);
+        cache.state.store(Arc::new(state));
+        let cache = Arc::new(cache);
+        let mut caches = self.caches.write();
+        let old = match caches.binary_search_by(|cache| cache.prefix.cmp(&prefix)) {
+            Ok(at) => Some(std::mem::replace(&mut caches[at], cache.clone())),
+            Err(at) => {
+                caches.insert(at, cache.clone());
+                None
+            }
+        };
+        drop(caches);
+        if let Some(old) = old {
+            old.end();
+        }
+        Ok(cache)
     }
 
     /// Follows the store until it closes. If the watch fell behind the store's history everything is read anew, and
     /// watchers are told to list again.
     pub async fn follow(&self) {
+        let Some(mut commands) = self.commanded.lock().take() else { return };
         loop {
             let mut watch = self.store.watch(Range::prefix(ROOT), Revision(self.progress()));
-            let error = loop {
-                match watch.next().await {
-                    Ok(batch) => self.apply(&batch),
-                    Err(error) => break error,
-                }
-            };
+            let error = self.follow_watch(&mut watch, &mut commands).await;
             tracing::warn!(%error, "the watch of the store ended");
             if matches!(error, store::Error::Unavailable(_)) {
                 return;
@@ -69,6 +173,20 @@ impl Caches {
             if let Err(error) = self.fill().await {
                 tracing::error!(%error, "the store cannot be read");
                 self.clock.sleep(std::time::Duration::from_secs(1)).await;
+            }
+        }
+    }
+
+    async fn follow_watch(&self, watch: &mut store::Watch, commands: &mut mpsc::Receiver<Command>) -> store::Error {
+        loop {
+            tokio::select! {
+                biased;
+                // First: there are few of them, and batches without end under load.
+                Some(command) = commands.recv() => self.obey(command).await,
+                batch = watch.next() => match batch {
+                    Ok(batch) => self.apply(&batch),
+                    Err(error) => return error,
+                },
             }
         }
     }
@@ -87,6 +205,12 @@ impl Caches {
                     shares.last_mut().expect("just pushed")
                 }
             };
+            if event.revision().0 <= share.cache.opened_at.load(Ordering::Acquire) {
+                if let store::Event::Put { entry, .. } = event {
+                    self.retract(&entry.value);
+                }
+                continue;
+            }
             if let Some(event) = self.apply_one(share, event, at_second) {
                 share.events.push(Arc::new(event));
             }
@@ -130,5 +254,13 @@ impl Caches {
             Some(prepared) => prepared.entry(cache, stored.modified.0),
             None => cache.decode(stored, cache.keeps_typed()).map(Arc::new),
         }
+    }
+}
+
+impl Cache {
+    /// Ends the cache's watches in good order.
+    fn end(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.signal.send_modify(|count| *count += 1);
     }
 }

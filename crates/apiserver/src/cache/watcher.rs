@@ -182,6 +182,10 @@ impl Watcher {
                 return step;
             }
             self.signal.borrow_and_update();
+            if self.cache.is_closed() {
+                self.ended = true;
+                continue;
+            }
             // Read before the ring: what is not in the ring now is later than this.
             let progress = self.caches.progress();
             match self.read() {

@@ -332,7 +332,7 @@ async fn start_watch(
     let Wanted { target, verb, parts, query, .. } = wanted;
     let call = Call { verb, target, options: query.options(verb)?, body: Body::None };
     seen.decide(server.authorize_call(caller, &call))?;
-    let resource = server.resource(&call)?.clone();
+    let resource = server.resource(&call)?;
     let form = negotiate::accept(&parts.headers, Offer::Stream)?;
     let include = Included::parse(query.get("includeObject"))?;
     let counting = server.metrics.watching(resource.group(), resource.plural());

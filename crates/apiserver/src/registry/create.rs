@@ -89,7 +89,7 @@ impl Context<'_> {
     }
 
     async fn create_named(&mut self, mut object: Box<dyn Object>) -> Result<Payload, Status> {
-        let strategy = self.resource.strategy;
+        let strategy = &*self.resource.strategy;
         strategy.prepare_create(&mut *object);
         super::namespace::prepare_create(&mut *object);
         let _allocated = self.allocate(&mut *object, None).await?;

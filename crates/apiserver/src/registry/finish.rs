@@ -75,7 +75,7 @@ impl Context<'_> {
         if json == *old.stored() {
             return Ok(Written::Done(old.clone()));
         }
-        let strategy = self.cache.strategy;
+        let strategy = &*self.cache.strategy;
         if self.options.dry_run {
             let entry = Entry::from_object(strategy, old.key.clone(), old.revision, json, object, true)?;
             return Ok(Written::Done(Arc::new(entry)));

@@ -19,7 +19,7 @@ const TRIES_MAX: usize = 5;
 
 impl Context<'_> {
     fn writer(&self) -> Writer<'_> {
-        let strategy = self.resource.strategy;
+        let strategy = &*self.resource.strategy;
         let ignored: &[&str] = match self.subresource {
             "status" => &["spec"],
             "" if strategy.subresources().contains(&Subresource::Status) => &["status"],

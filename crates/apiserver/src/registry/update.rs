@@ -104,7 +104,7 @@ impl Context<'_> {
         if !new.uid().is_empty() && new.uid() != old.uid() {
             return Err(self.uid_conflict(new.uid(), old.uid()));
         }
-        let strategy = self.resource.strategy;
+        let strategy = &*self.resource.strategy;
         metadata::match_namespace(self.namespace(), &mut *new)?;
         new.metadata_mut().resource_version.clone_from(&old.metadata().resource_version);
         strategy.default(&mut *new);
@@ -174,7 +174,7 @@ impl Context<'_> {
         };
         last.metadata_mut().resource_version = None;
         let json = bytes::Bytes::from(last.encode());
-        Entry::from_object(self.cache.strategy, gone.key.clone(), gone.revision, json, last, true).map(Arc::new)
+        Entry::from_object(&*self.cache.strategy, gone.key.clone(), gone.revision, json, last, true).map(Arc::new)
     }
 }
 
