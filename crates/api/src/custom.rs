@@ -56,7 +56,9 @@ impl Custom {
     /// From a value tree; `apiVersion` and `kind` are not looked at.
     pub fn from_value(kind: &'static Kind, value: Value) -> Result<Self, DecodeError> {
         let Value::Object(mut fields) = value else {
-            return Err(DecodeError::Json("json: cannot unmarshal into Go value of type map[string]interface {}".into()));
+            return Err(DecodeError::Json(
+                "json: cannot unmarshal into Go value of type map[string]interface {}".into(),
+            ));
         };
         fields.shift_remove("apiVersion");
         fields.shift_remove("kind");

@@ -223,12 +223,7 @@ impl Caches {
     }
 
     /// Adds a cache before [`Caches::feed`] begins; a segment is added once, later calls get the same one.
-    pub fn add(
-        &self,
-        segment: &str,
-        strategy: Shared,
-        transform: Option<Arc<dyn Transform>>,
-    ) -> Arc<Cache> {
+    pub fn add(&self, segment: &str, strategy: Shared, transform: Option<Arc<dyn Transform>>) -> Arc<Cache> {
         let prefix = format!("/registry/{segment}/");
         let mut caches = self.caches.write();
         match caches.binary_search_by(|cache| cache.prefix.cmp(&prefix)) {

@@ -7,8 +7,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use api::meta::v1::DeleteOptions;
 use api::codec::DecodeError;
+use api::meta::v1::DeleteOptions;
 use api::table::ColumnDefinition;
 use api::{FieldErrors, Kind, Object, Timestamp, Typed};
 use serde_json::Value;

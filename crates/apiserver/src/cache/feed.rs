@@ -20,8 +20,15 @@ pub(super) const COMMANDS_LEN_MAX: usize = 64;
 /// What the feed does between two batches: it alone changes which caches there are.
 pub(super) enum Command {
     /// Opens a cache with what the store holds; one of that segment that is open is closed.
-    Open { segment: String, strategy: Shared, reply: oneshot::Sender<Result<Arc<Cache>, Status>> },
-    Close { segment: String, reply: oneshot::Sender<()> },
+    Open {
+        segment: String,
+        strategy: Shared,
+        reply: oneshot::Sender<Result<Arc<Cache>, Status>>,
+    },
+    Close {
+        segment: String,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 fn no_feed<T>(_: T) -> Status {
