@@ -157,6 +157,12 @@ impl FieldErrors {
         self.push(path, Problem::NotSupported { value: value.into(), supported }, "");
     }
 
+    /// As [`FieldErrors::not_supported`], where upstream lists what it supports in an order of its own.
+    pub fn not_supported_in_order(&mut self, path: &Path, value: impl Into<Value>, supported: &[&str]) {
+        let supported = supported.iter().map(|text| (*text).to_owned()).collect();
+        self.push(path, Problem::NotSupported { value: value.into(), supported }, "");
+    }
+
     pub fn duplicate(&mut self, path: &Path, value: impl Into<Value>) {
         self.push(path, Problem::Duplicate(value.into()), "");
     }

@@ -284,6 +284,20 @@ pub fn percent(text: &str) -> Vec<String> {
     vec![pattern(message, &["1%", "93%"], "[0-9]+%")]
 }
 
+/// Why `reason` is no reason of a condition.
+pub fn condition_reason(reason: &str) -> Vec<String> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b',' | b':');
+    let ends = reason.starts_with(|first: char| first.is_ascii_alphabetic())
+        && reason.ends_with(|last: char| last.is_ascii_alphanumeric() || last == '_');
+    if ends && reason.bytes().all(inner) {
+        return Vec::new();
+    }
+    let message = "a condition reason must start with alphabetic character, optionally followed by a string of \
+                   alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
+    let examples = ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"];
+    vec![pattern(message, &examples, "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")]
+}
+
 /// Why `name` is no HTTP header name.
 pub fn http_header(name: &str) -> Vec<String> {
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {

@@ -1,13 +1,19 @@
 //! Checks that many resources share: a rule of [`api::name`] applied to a field, with upstream's words.
 
+mod conditions;
+mod webhook;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use api::IntOrString;
 use api::field::{FieldErrors, Path};
-use api::meta::v1::LabelSelector;
+use api::meta::v1::{LabelSelector, ObjectMeta};
 use serde::Serialize;
 use serde_json::Value;
+
+pub use conditions::conditions;
+pub use webhook::{webhook_service, webhook_url};
 
 /// A field may not be negative.
 pub const NEGATIVE: &str = "must be greater than or equal to 0";
@@ -83,6 +89,11 @@ pub fn optional_one_of(errors: &mut FieldErrors, path: &Path, value: Option<&str
     {
         errors.not_supported(path, value, supported);
     }
+}
+
+/// A choice of which even nothing is none.
+pub fn one_of_listed(errors: &mut FieldErrors, path: &Path, value: &str, supported: &[&str]) {
+    optional_one_of(errors, path, Some(value), supported);
 }
 
 /// Zero or more.
@@ -265,6 +276,12 @@ fn without_empty_lists(value: Value) -> Value {
         Value::Array(items) => Value::Array(items.into_iter().map(without_empty_lists).collect()),
         other => other,
     }
+}
+
+/// The generation of an object whose wanted state changed, or did not.
+pub fn count_generation(new: &mut ObjectMeta, old: &ObjectMeta, changed: bool) {
+    let generation = old.generation.unwrap_or_default();
+    new.generation = if changed { Some(generation + 1) } else { old.generation };
 }
 
 /// A relative path without `..`.

@@ -10,6 +10,8 @@ pub mod metadata;
 mod prelude;
 pub mod strategy;
 
+pub mod admissionregistration;
+pub mod apiregistration;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
@@ -17,6 +19,7 @@ pub mod coordination;
 pub mod core;
 pub mod discovery;
 pub mod events;
+pub mod flowcontrol;
 pub mod node;
 pub mod rbac;
 pub mod scheduling;
@@ -38,6 +41,13 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(core::secret::Strategy),
     &Erased(core::service_account::Strategy),
     &Erased(core::service::Strategy),
+    &Erased(admissionregistration::mutating_admission_policy_binding::Strategy),
+    &Erased(admissionregistration::mutating_admission_policy::Strategy),
+    &Erased(admissionregistration::mutating_webhook_configuration::Strategy),
+    &Erased(admissionregistration::validating_admission_policy_binding::Strategy),
+    &Erased(admissionregistration::validating_admission_policy::Strategy),
+    &Erased(admissionregistration::validating_webhook_configuration::Strategy),
+    &Erased(apiregistration::api_service::Strategy),
     &Erased(apps::controller_revision::Strategy),
     &Erased(apps::deployment::Strategy),
     &Erased(apps::replica_set::Strategy),
@@ -50,6 +60,8 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(coordination::lease::Strategy),
     &Erased(discovery::endpoint_slice::Strategy),
     &Erased(events::event::Strategy),
+    &Erased(flowcontrol::flow_schema::Strategy),
+    &Erased(flowcontrol::priority_level_configuration::Strategy),
     &Erased(node::runtime_class::Strategy),
     &Erased(rbac::cluster_role_binding::Strategy),
     &Erased(rbac::cluster_role::Strategy),

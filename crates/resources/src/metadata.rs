@@ -80,6 +80,17 @@ pub fn validate_metadata_update(new: &ObjectMeta, old: &ObjectMeta) -> FieldErro
     errors
 }
 
+/// Takes back what a write of `/status` may not change (upstream's `ResetObjectMetaForStatus`).
+pub fn keep_for_status(new: &mut ObjectMeta, old: &ObjectMeta) {
+    new.deletion_timestamp.clone_from(&old.deletion_timestamp);
+    new.generation = old.generation;
+    new.self_link.clone_from(&old.self_link);
+    new.labels.clone_from(&old.labels);
+    new.annotations.clone_from(&old.annotations);
+    new.owner_references.clone_from(&old.owner_references);
+    new.finalizers.clone_from(&old.finalizers);
+}
+
 fn validate_lists(errors: &mut FieldErrors, path: &Path, metadata: &ObjectMeta) {
     checks::labels(errors, &path.child("labels"), metadata.labels.as_ref());
     checks::annotations(errors, &path.child("annotations"), metadata.annotations.as_ref());

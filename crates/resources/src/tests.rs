@@ -41,6 +41,13 @@ fn names_scopes_and_keys_are_upstreams() {
         v1/secrets n secrets Secret [] []
         v1/serviceaccounts n serviceaccounts ServiceAccount [sa] [] token
         v1/services n services/specs Service [svc] [all] proxy,status
+        admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings c mutatingadmissionpolicybindings MutatingAdmissionPolicyBinding [] [api-extensions]
+        admissionregistration.k8s.io/v1/mutatingadmissionpolicies c mutatingadmissionpolicies MutatingAdmissionPolicy [] [api-extensions]
+        admissionregistration.k8s.io/v1/mutatingwebhookconfigurations c mutatingwebhookconfigurations MutatingWebhookConfiguration [] [api-extensions]
+        admissionregistration.k8s.io/v1/validatingadmissionpolicybindings c validatingadmissionpolicybindings ValidatingAdmissionPolicyBinding [] [api-extensions]
+        admissionregistration.k8s.io/v1/validatingadmissionpolicies c validatingadmissionpolicies ValidatingAdmissionPolicy [] [api-extensions] status
+        admissionregistration.k8s.io/v1/validatingwebhookconfigurations c validatingwebhookconfigurations ValidatingWebhookConfiguration [] [api-extensions]
+        apiregistration.k8s.io/v1/apiservices c apiregistration.k8s.io/apiservices APIService [] [api-extensions] status
         apps/v1/controllerrevisions n controllerrevisions ControllerRevision [] []
         apps/v1/deployments n deployments Deployment [deploy] [all] scale,status
         apps/v1/replicasets n replicasets ReplicaSet [rs] [all] scale,status
@@ -53,6 +60,8 @@ fn names_scopes_and_keys_are_upstreams() {
         coordination.k8s.io/v1/leases n leases Lease [] []
         discovery.k8s.io/v1/endpointslices n endpointslices EndpointSlice [] []
         events.k8s.io/v1/events n events Event [ev] []
+        flowcontrol.apiserver.k8s.io/v1/flowschemas c flowschemas FlowSchema [] [] status
+        flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations c prioritylevelconfigurations PriorityLevelConfiguration [] [] status
         node.k8s.io/v1/runtimeclasses c runtimeclasses RuntimeClass [] []
         rbac.authorization.k8s.io/v1/clusterrolebindings c clusterrolebindings ClusterRoleBinding [] []
         rbac.authorization.k8s.io/v1/clusterroles c clusterroles ClusterRole [] []
