@@ -1,0 +1,37 @@
+//! The parts of a checked expression, whatever its kind.
+
+use crate::node::{Node, NodeKind};
+
+pub(crate) fn children_mut(node: &mut Node, each: &mut dyn FnMut(&mut Node)) {
+    match &mut node.kind {
+        NodeKind::Const(_) | NodeKind::Variable { .. } | NodeKind::Local(_) => {}
+        NodeKind::Select { operand, .. } => each(operand),
+        NodeKind::Index { operand, index, .. } => {
+            each(operand);
+            each(index);
+        }
+        NodeKind::Operator { args, .. } | NodeKind::Call { args, .. } | NodeKind::And(args) | NodeKind::Or(args) => {
+            args.iter_mut().for_each(each);
+        }
+        NodeKind::Conditional(parts) => parts.iter_mut().for_each(each),
+        NodeKind::List(items) => items.iter_mut().for_each(|(item, _)| each(item)),
+        NodeKind::Map(entries) => {
+            for (key, value, _) in entries {
+                each(key);
+                each(value);
+            }
+        }
+        NodeKind::Struct { fields, .. } => fields.iter_mut().for_each(|(_, value, _)| each(value)),
+        NodeKind::Else { optional, other, .. } => {
+            each(optional);
+            each(other);
+        }
+        NodeKind::Fold(fold) => {
+            each(&mut fold.range);
+            if let Some(filter) = &mut fold.filter {
+                each(filter);
+            }
+            each(&mut fold.body);
+        }
+    }
+}
