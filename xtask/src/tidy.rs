@@ -43,7 +43,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates of others that a crate of ours must not reach, even through its dependencies.
-const NEVER: &[(&str, &[&str])] = &[("api", &["tokio", "hyper"]), ("cel", &["tokio", "hyper"]), ("resources", &["tokio", "hyper"])];
+const NEVER: &[(&str, &[&str])] =
+    &[("api", &["tokio", "hyper"]), ("cel", &["tokio", "hyper"]), ("resources", &["tokio", "hyper"])];
 
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 100;
