@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, Resource};
 use crate::discovery::{self, Documents};
 use crate::flow::Flow;
 use crate::http::metrics::Metrics;
-use crate::{Caller, Lookup, admission, audit, authn, authz, registry};
+use crate::{Caller, Lookup, Outbound, admission, audit, authn, authz, registry};
 
 /// Shortest default life of a watch without `timeoutSeconds`; the longest is twice that (upstream's
 /// `--min-request-timeout`).
@@ -89,6 +89,7 @@ impl Default for Options {
 pub struct Server {
     pub(crate) options: Options,
     pub(crate) lookup: Lookup,
+    pub(crate) outbound: Outbound,
     pub(crate) flow: Flow,
     /// Held by whoever gives out cluster IPs and node ports.
     pub(crate) services: tokio::sync::Mutex<()>,
@@ -111,12 +112,27 @@ impl Server {
         let flow = Flow::new(options.reads_len_max, options.writes_len_max);
         let (lookup, metrics) = (Lookup { caches, catalog }, Metrics::default());
         let documents = Documents::new(discovery::built_in(options.strategies));
-        Ok(Arc::new(Self { options, lookup, flow, services: tokio::sync::Mutex::default(), metrics, documents, tasks }))
+        let outbound = Outbound::new(lookup.clone());
+        Ok(Arc::new(Self {
+            options,
+            lookup,
+            outbound,
+            flow,
+            services: tokio::sync::Mutex::default(),
+            metrics,
+            documents,
+            tasks,
+        }))
     }
 
     /// The server's own view of the cluster.
     pub fn lookup(&self) -> &Lookup {
         &self.lookup
+    }
+
+    /// Calls webhooks.
+    pub fn outbound(&self) -> &Outbound {
+        &self.outbound
     }
 
     /// What the server was made of.

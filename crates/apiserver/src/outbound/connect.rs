@@ -1,0 +1,119 @@
+//! One connection to a webhook: find it, dial, TLS.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use base::Random;
+use futures_util::future::BoxFuture;
+use http::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::{ClientConfig, Destination, service, trust};
+use crate::Lookup;
+
+/// Why a connection was not made, in the words of Go's dialer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failed(String);
+
+/// Opens connections for one configuration.
+#[derive(Clone)]
+pub struct Connector {
+    destination: Arc<Destination>,
+    tls: Arc<rustls::ClientConfig>,
+    lookup: Lookup,
+}
+
+impl Connector {
+    pub fn new(config: &ClientConfig, lookup: Lookup) -> Result<Self, String> {
+        let tls = trust::config(config.ca_bundle.as_deref())?;
+        Ok(Self { destination: Arc::new(config.destination.clone()), tls, lookup })
+    }
+}
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = TokioIo<Tls>;
+    type Error = Failed;
+    type Future = BoxFuture<'static, Result<TokioIo<Tls>, Failed>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let own = self.clone();
+        Box::pin(async move { own.connect(&uri).await.map(TokioIo::new).map_err(Failed) })
+    }
+}
+
+impl Connector {
+    async fn connect(&self, uri: &Uri) -> Result<Tls, String> {
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let (address, port) = match &*self.destination {
+            Destination::Url(_) => (host.clone(), uri.port_u16().unwrap_or(443)),
+            Destination::Service { namespace, name, port, .. } => {
+                service::resolve(&self.lookup, &Random::system(), namespace, name, *port)?
+            }
+        };
+        let socket = match TcpStream::connect((address.as_str(), port)).await {
+            Ok(socket) => socket,
+            Err(error) => return Err(dial_failure(&error, &address, port)),
+        };
+        socket.set_nodelay(true).map_err(|error| error.to_string())?;
+        let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
+        let stream = TlsConnector::from(self.tls.clone()).connect(name, socket).await;
+        stream.map(Tls).map_err(|error| trust::words(&error, &host))
+    }
+}
+
+fn dial_failure(error: &std::io::Error, address: &str, port: u16) -> String {
+    let shown = if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => format!("dial tcp {shown}: connect: connection refused"),
+        std::io::ErrorKind::HostUnreachable => format!("dial tcp {shown}: connect: no route to host"),
+        std::io::ErrorKind::TimedOut => format!("dial tcp {shown}: connect: connection timed out"),
+        _ if error.raw_os_error().is_none() => format!("dial tcp: lookup {address}: no such host"),
+        _ => format!("dial tcp {shown}: connect: {error}"),
+    }
+}
+
+/// A TLS connection that says which HTTP it speaks.
+pub struct Tls(TlsStream<TcpStream>);
+
+impl Connection for Tls {
+    fn connected(&self) -> Connected {
+        let connected = Connected::new();
+        if self.0.get_ref().1.alpn_protocol() == Some(b"h2") { connected.negotiated_h2() } else { connected }
+    }
+}
+
+impl AsyncRead for Tls {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Tls {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
