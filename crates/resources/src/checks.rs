@@ -1,5 +1,6 @@
 //! Checks that many resources share: a rule of [`api::name`] applied to a field, with upstream's words.
 
+mod address;
 mod conditions;
 mod webhook;
 
@@ -12,6 +13,7 @@ use api::meta::v1::{LabelSelector, ObjectMeta};
 use serde::Serialize;
 use serde_json::Value;
 
+pub use address::{canonical_cidr, canonical_ip, is_strict_subset};
 pub use conditions::conditions;
 pub use webhook::{webhook_service, webhook_url};
 
@@ -243,6 +245,31 @@ pub fn label_selector(errors: &mut FieldErrors, path: &Path, selector: Option<&L
         for (index, value) in values.iter().enumerate() {
             problems(errors, &values_path.index(index), value.as_str(), api::name::label_value(value));
         }
+    }
+}
+
+/// A required name that can be a segment of a path.
+pub fn required_segment(errors: &mut FieldErrors, path: &Path, value: &str) {
+    if value.is_empty() {
+        errors.required(path, "");
+    } else {
+        problems(errors, path, value, api::name::path_segment(value, false));
+    }
+}
+
+/// A path below a domain: `example.com/foo`.
+pub fn domain_prefixed_path(errors: &mut FieldErrors, path: &Path, value: &str) {
+    let parts = value.split_once('/').filter(|(host, rest)| !host.is_empty() && !rest.is_empty());
+    let Some((host, rest)) = parts else {
+        errors.invalid(path, value, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+        return;
+    };
+    dns_subdomain(errors, path, host);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
+    if !rest.bytes().all(allowed) {
+        let why = "Invalid path: must be a valid HTTP path (regex used for validation is \
+                   '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        errors.invalid(path, rest, why);
     }
 }
 

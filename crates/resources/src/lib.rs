@@ -20,6 +20,7 @@ pub mod core;
 pub mod discovery;
 pub mod events;
 pub mod flowcontrol;
+pub mod networking;
 pub mod node;
 pub mod rbac;
 pub mod scheduling;
@@ -62,6 +63,11 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(events::event::Strategy),
     &Erased(flowcontrol::flow_schema::Strategy),
     &Erased(flowcontrol::priority_level_configuration::Strategy),
+    &Erased(networking::ingress_class::Strategy),
+    &Erased(networking::ingress::Strategy),
+    &Erased(networking::ip_address::Strategy),
+    &Erased(networking::network_policy::Strategy),
+    &Erased(networking::service_cidr::Strategy),
     &Erased(node::runtime_class::Strategy),
     &Erased(rbac::cluster_role_binding::Strategy),
     &Erased(rbac::cluster_role::Strategy),
