@@ -62,6 +62,11 @@ fn names_scopes_and_keys_are_upstreams() {
         events.k8s.io/v1/events n events Event [ev] []
         flowcontrol.apiserver.k8s.io/v1/flowschemas c flowschemas FlowSchema [] [] status
         flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations c prioritylevelconfigurations PriorityLevelConfiguration [] [] status
+        networking.k8s.io/v1/ingressclasses c ingressclasses IngressClass [] []
+        networking.k8s.io/v1/ingresses n ingress Ingress [ing] [] status
+        networking.k8s.io/v1/ipaddresses c ipaddresses IPAddress [ip] []
+        networking.k8s.io/v1/networkpolicies n networkpolicies NetworkPolicy [netpol] []
+        networking.k8s.io/v1/servicecidrs c servicecidrs ServiceCIDR [] [] status
         node.k8s.io/v1/runtimeclasses c runtimeclasses RuntimeClass [] []
         rbac.authorization.k8s.io/v1/clusterrolebindings c clusterrolebindings ClusterRoleBinding [] []
         rbac.authorization.k8s.io/v1/clusterroles c clusterroles ClusterRole [] []
