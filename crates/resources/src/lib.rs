@@ -15,6 +15,7 @@ pub mod apiregistration;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
+pub mod certificates;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
@@ -24,6 +25,7 @@ pub mod networking;
 pub mod node;
 pub mod rbac;
 pub mod scheduling;
+pub mod storagemigration;
 
 pub use column::Column;
 pub use strategy::{
@@ -58,6 +60,9 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(authorization::self_subject_access_review::Strategy),
     &Erased(authorization::self_subject_rules_review::Strategy),
     &Erased(authorization::subject_access_review::Strategy),
+    &Erased(certificates::certificate_signing_request::Strategy),
+    &Erased(certificates::cluster_trust_bundle::Strategy),
+    &Erased(certificates::pod_certificate_request::Strategy),
     &Erased(coordination::lease::Strategy),
     &Erased(discovery::endpoint_slice::Strategy),
     &Erased(events::event::Strategy),
@@ -74,6 +79,7 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(rbac::role_binding::Strategy),
     &Erased(rbac::role::Strategy),
     &Erased(scheduling::priority_class::Strategy),
+    &Erased(storagemigration::storage_version_migration::Strategy),
 ];
 
 /// The resource served at `group`/`version`/`plural`.

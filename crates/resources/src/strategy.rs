@@ -70,6 +70,8 @@ pub enum Subresource {
     Resize,
     /// ServiceAccount: a TokenRequest.
     Token,
+    /// CertificateSigningRequest: approve or deny.
+    Approval,
     /// Namespace: remove finalizers.
     Finalize,
 }
@@ -90,6 +92,7 @@ impl Subresource {
             Self::EphemeralContainers => "ephemeralcontainers",
             Self::Resize => "resize",
             Self::Token => "token",
+            Self::Approval => "approval",
             Self::Finalize => "finalize",
         }
     }
