@@ -1,6 +1,11 @@
 //! Admission: what is asked of a write between authorization and the store. Plugins change objects (`admit`) or refuse
 //! them (`validate`); the registry calls the two phases in its one order.
 
+pub mod certificate_approval;
+pub mod certificate_signing;
+pub mod certificate_subject_restriction;
+pub mod cluster_trust_bundle_attest;
+pub mod default_ingress_class;
 pub mod default_toleration_seconds;
 pub mod limit_ranger;
 pub mod namespace_lifecycle;
@@ -11,6 +16,7 @@ pub mod priority;
 pub mod rbac_escalation;
 pub mod runtime_class;
 pub mod service_account;
+mod signers;
 pub mod taint_nodes_by_condition;
 
 use std::sync::Arc;
@@ -114,6 +120,11 @@ pub static ALL: &[&dyn Plugin] = &[
     &priority::Plugin,
     &default_toleration_seconds::Plugin,
     &runtime_class::Plugin,
+    &certificate_approval::Plugin,
+    &certificate_signing::Plugin,
+    &cluster_trust_bundle_attest::Plugin,
+    &certificate_subject_restriction::Plugin,
+    &default_ingress_class::Plugin,
     &pod_topology_labels::Plugin,
     &rbac_escalation::Plugin,
 ];

@@ -178,7 +178,7 @@ fn subresource_of(subresource: Subresource, kind: &'static api::Kind) -> ServedS
         _ => "PodProxyOptions",
     };
     let ((group, version, kind), verbs): (_, &[&'static str]) = match subresource {
-        Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize => {
+        Subresource::Status | Subresource::Approval | Subresource::EphemeralContainers | Subresource::Resize => {
             (own, &["get", "patch", "update"])
         }
         Subresource::Scale => (("autoscaling", "v1", "Scale"), &["get", "patch", "update"]),

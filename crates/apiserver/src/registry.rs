@@ -2,6 +2,7 @@
 //! The order of hooks is fixed here: decode, default, mutating admission, prepare, metadata, validate, validating
 //! admission, store.
 
+mod certificates;
 mod create;
 mod delete;
 mod finish;
@@ -27,6 +28,7 @@ use crate::cache::{Cache, Entry};
 use crate::catalog::Resource;
 use crate::{Caller, Server};
 
+pub use certificates::read_request;
 pub use read::{check_watch_options, plain, revision};
 
 /// One write under way.
@@ -131,16 +133,22 @@ impl Context<'_> {
         let found = self.resource.strategy.subresources().iter().find(|own| own.name() == self.subresource);
         let Some(subresource) = found else { return Err(Status::unknown_resource()) };
         match (subresource, verb, body) {
-            (Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize, Verb::Get, _) => {
-                read::get(self.server, self.resource, self.target, self.options).await
-            }
             (
-                Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize | Subresource::Finalize,
+                Subresource::Status | Subresource::Approval | Subresource::EphemeralContainers | Subresource::Resize,
+                Verb::Get,
+                _,
+            ) => read::get(self.server, self.resource, self.target, self.options).await,
+            (
+                Subresource::Status
+                | Subresource::Approval
+                | Subresource::EphemeralContainers
+                | Subresource::Resize
+                | Subresource::Finalize,
                 Verb::Update,
                 _,
             ) => self.update(body).await,
             (
-                Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize,
+                Subresource::Status | Subresource::Approval | Subresource::EphemeralContainers | Subresource::Resize,
                 Verb::Patch,
                 Body::Patch(kind, text),
             ) => self.patch(*kind, text).await,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::meta::v1::Time;
 use api::{Body, Object, Options, Reason, Status, Target};
 
-use super::{Context, Phase, metadata};
+use super::{Context, Phase, certificates, metadata};
 use crate::admission::Operation;
 use crate::answer::{Answer, Payload};
 use crate::body;
@@ -92,9 +92,12 @@ impl Context<'_> {
         let strategy = &*self.resource.strategy;
         strategy.prepare_create(&mut *object);
         super::namespace::prepare_create(&mut *object);
+        certificates::prepare_create(&mut *object, self.caller);
         let _allocated = self.allocate(&mut *object, None).await?;
         let mut errors = metadata::validate(strategy, &*object);
+        errors.extend(certificates::validate_request(&*object));
         errors.extend(strategy.validate(&*object));
+        errors.extend(certificates::validate_certificates(&*object, None));
         if !errors.is_empty() {
             let name = if object.name().is_empty() { "" } else { object.name() };
             return Err(self.invalid(name, &errors));

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use api::status::MODIFIED;
 use api::{Body, Object, Status};
+use resources::Subresource;
 
 use super::finish::Written;
-use super::{Context, Phase, metadata, namespace, resource_version_required};
+use super::{Context, Phase, certificates, metadata, namespace, resource_version_required};
 use crate::admission::Operation;
 use crate::answer::{Answer, Payload};
 use crate::body;
@@ -124,8 +125,10 @@ impl Context<'_> {
             "finalize" => namespace::prepare_finalize(&mut *new, &**old),
             "ephemeralcontainers" => super::pod::prepare_ephemeral_containers(&mut *new, &**old),
             "resize" => super::pod::prepare_resize(&mut *new, &**old),
+            "approval" => strategy.prepare_subresource_update(Subresource::Approval, &mut *new, &**old),
             _ => strategy.prepare_status_update(&mut *new, &**old),
         }
+        certificates::prepare_update(&mut *new, &**old, self.server.now());
         let _allocated = match self.subresource {
             "" => self.allocate(&mut *new, Some(&**old)).await?,
             _ => None,
@@ -136,9 +139,11 @@ impl Context<'_> {
             "" | "scale" => strategy.validate_update(&*new, &**old),
             "finalize" => Default::default(),
             "ephemeralcontainers" => super::pod::validate_ephemeral_containers(&*new, &**old),
-            "resize" => strategy.validate_subresource_update(resources::Subresource::Resize, &*new, &**old),
+            "resize" => strategy.validate_subresource_update(Subresource::Resize, &*new, &**old),
+            "approval" => strategy.validate_subresource_update(Subresource::Approval, &*new, &**old),
             _ => strategy.validate_status_update(&*new, &**old),
         });
+        errors.extend(certificates::validate_certificates(&*new, Some(&**old)));
         if !errors.is_empty() {
             return Err(self.invalid(old.name(), &errors));
         }

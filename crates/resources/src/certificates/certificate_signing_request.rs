@@ -86,8 +86,21 @@ impl crate::Strategy for Strategy {
         new.status.clone_from(&old.status);
     }
 
+    /// Decisions on approval stay as they are; where that cannot be, validation says so.
     fn prepare_status_update(new: &mut CertificateSigningRequest, old: &CertificateSigningRequest) {
         new.spec.clone_from(&old.spec);
+        for type_ in APPROVALS {
+            if of_type(new, type_).len() != of_type(old, type_).len() {
+                continue;
+            }
+            let mut before = of_type(old, type_).into_iter();
+            let now = new.status.iter_mut().flat_map(|status| status.conditions.iter_mut().flatten());
+            for condition in now.filter(|condition| condition.type_ == type_) {
+                if let Some(before) = before.next() {
+                    condition.clone_from(before);
+                }
+            }
+        }
     }
 
     fn prepare_subresource_update(
@@ -95,8 +108,10 @@ impl crate::Strategy for Strategy {
         new: &mut CertificateSigningRequest,
         old: &CertificateSigningRequest,
     ) {
-        new.spec.clone_from(&old.spec);
-        if subresource == Subresource::Approval {
+        if subresource != Subresource::Approval {
+            Self::prepare_status_update(new, old);
+        } else {
+            new.spec.clone_from(&old.spec);
             let conditions = new.status.take().and_then(|status| status.conditions);
             let certificate = old.status.as_ref().and_then(|status| status.certificate.clone());
             new.status = Some(CertificateSigningRequestStatus { conditions, certificate });
@@ -166,10 +181,7 @@ fn conditions(request: &CertificateSigningRequest) -> &[CertificateSigningReques
     request.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default()
 }
 
-fn of_type<'a>(
-    request: &'a CertificateSigningRequest,
-    type_: &str,
-) -> Vec<&'a CertificateSigningRequestCondition> {
+fn of_type<'a>(request: &'a CertificateSigningRequest, type_: &str) -> Vec<&'a CertificateSigningRequestCondition> {
     conditions(request).iter().filter(|condition| condition.type_ == type_).collect()
 }
 
@@ -203,8 +215,7 @@ fn validate_conditions(errors: &mut FieldErrors, conditions: &[CertificateSignin
         if type_.is_empty() {
             errors.required(&path.child("type"), "");
         }
-        let supported: &[&str] =
-            if DECISIONS.contains(&type_) { &["True"] } else { &["False", "True", "Unknown"] };
+        let supported: &[&str] = if DECISIONS.contains(&type_) { &["True"] } else { &["False", "True", "Unknown"] };
         crate::checks::one_of(errors, &path.child("status"), Some(&condition.status), supported);
         let excluded = match type_ {
             "Approved" => Some("Denied"),
@@ -219,11 +230,7 @@ fn validate_conditions(errors: &mut FieldErrors, conditions: &[CertificateSignin
     }
 }
 
-fn validate_change(
-    new: &CertificateSigningRequest,
-    old: &CertificateSigningRequest,
-    allowed: Allowed,
-) -> FieldErrors {
+fn validate_change(new: &CertificateSigningRequest, old: &CertificateSigningRequest, allowed: Allowed) -> FieldErrors {
     let mut errors = <Strategy as crate::Strategy>::validate(new);
     let path = Path::new("status");
     let conditions_path = path.child("conditions");
