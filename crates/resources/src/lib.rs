@@ -24,6 +24,7 @@ pub mod flowcontrol;
 pub mod networking;
 pub mod node;
 pub mod rbac;
+pub mod resource;
 pub mod scheduling;
 pub mod storagemigration;
 
@@ -78,6 +79,11 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(rbac::cluster_role::Strategy),
     &Erased(rbac::role_binding::Strategy),
     &Erased(rbac::role::Strategy),
+    &Erased(resource::device_class::Strategy),
+    &Erased(resource::device_taint_rule::Strategy),
+    &Erased(resource::resource_claim_template::Strategy),
+    &Erased(resource::resource_claim::Strategy),
+    &Erased(resource::resource_slice::Strategy),
     &Erased(scheduling::priority_class::Strategy),
     &Erased(storagemigration::storage_version_migration::Strategy),
 ];

@@ -57,6 +57,9 @@ fn names_scopes_and_keys_are_upstreams() {
         authorization.k8s.io/v1/selfsubjectaccessreviews c - SelfSubjectAccessReview [] []
         authorization.k8s.io/v1/selfsubjectrulesreviews c - SelfSubjectRulesReview [] []
         authorization.k8s.io/v1/subjectaccessreviews c - SubjectAccessReview [] []
+        certificates.k8s.io/v1/certificatesigningrequests c certificatesigningrequests CertificateSigningRequest [csr] [] approval,status
+        certificates.k8s.io/v1/clustertrustbundles c clustertrustbundles ClusterTrustBundle [] []
+        certificates.k8s.io/v1/podcertificaterequests n podcertificaterequests PodCertificateRequest [] [] status
         coordination.k8s.io/v1/leases n leases Lease [] []
         discovery.k8s.io/v1/endpointslices n endpointslices EndpointSlice [] []
         events.k8s.io/v1/events n events Event [ev] []
@@ -72,7 +75,13 @@ fn names_scopes_and_keys_are_upstreams() {
         rbac.authorization.k8s.io/v1/clusterroles c clusterroles ClusterRole [] []
         rbac.authorization.k8s.io/v1/rolebindings n rolebindings RoleBinding [] []
         rbac.authorization.k8s.io/v1/roles n roles Role [] []
-        scheduling.k8s.io/v1/priorityclasses c priorityclasses PriorityClass [pc] []"#]].assert_eq(&text);
+        resource.k8s.io/v1/deviceclasses c deviceclasses DeviceClass [] []
+        resource.k8s.io/v1/devicetaintrules c devicetaintrules DeviceTaintRule [] [] status
+        resource.k8s.io/v1/resourceclaimtemplates n resourceclaimtemplates ResourceClaimTemplate [] []
+        resource.k8s.io/v1/resourceclaims n resourceclaims ResourceClaim [] [] status
+        resource.k8s.io/v1/resourceslices c resourceslices ResourceSlice [] []
+        scheduling.k8s.io/v1/priorityclasses c priorityclasses PriorityClass [pc] []
+        storagemigration.k8s.io/v1/storageversionmigrations c storageversionmigrations StorageVersionMigration [] [] status"#]].assert_eq(&text);
 }
 
 #[test]
