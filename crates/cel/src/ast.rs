@@ -15,7 +15,28 @@ pub(crate) enum Literal {
 pub(crate) struct Expr {
     /// Where it stands, in bytes from the start.
     pub at: usize,
+    /// How many expressions lie within each other at most, this one included.
+    pub height: usize,
     pub kind: ExprKind,
+}
+
+impl Expr {
+    pub fn new(at: usize, kind: ExprKind) -> Self {
+        let most = |parts: &mut dyn Iterator<Item = &Expr>| parts.map(|part| part.height).max().unwrap_or(0);
+        let inner = match &kind {
+            ExprKind::Literal(_) | ExprKind::Ident(_) => 0,
+            ExprKind::Select { operand, .. } => operand.height,
+            ExprKind::Index { operand, index, .. } => operand.height.max(index.height),
+            ExprKind::Call { target, args, .. } => most(&mut target.iter().map(Box::as_ref).chain(args)),
+            ExprKind::And(terms) | ExprKind::Or(terms) => most(&mut terms.iter()),
+            ExprKind::Conditional(parts) => most(&mut parts.iter()),
+            ExprKind::List(items) => most(&mut items.iter().map(|(item, _)| item)),
+            ExprKind::Map(entries) => most(&mut entries.iter().flat_map(|(key, value, _)| [key, value])),
+            ExprKind::Struct { fields, .. } => most(&mut fields.iter().map(|(_, value, _)| value)),
+            ExprKind::Fold(fold) => most(&mut [&fold.range, &fold.body].into_iter().chain(&fold.filter)),
+        };
+        Expr { at, height: inner + 1, kind }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -85,22 +85,24 @@ impl Checker<'_> {
             ExprKind::Call { function, target, args } => self.call(at, function, target.as_deref(), args),
             ExprKind::And(terms) => self.logic(at, "_&&_", terms, NodeKind::And),
             ExprKind::Or(terms) => self.logic(at, "_||_", terms, NodeKind::Or),
-            ExprKind::Conditional(parts) => {
-                let [condition, yes, no] = parts.as_ref();
-                let parts = Box::new([self.expr(condition), self.expr(yes), self.expr(no)]);
-                let fits = self.unifier.assignable(&Type::Bool, &parts[0].ty)
-                    && self.unifier.assignable(&parts[1].ty, &parts[2].ty);
-                if !fits {
-                    return self.no_overload(at, "_?_:_", false, &[&parts[0].ty, &parts[1].ty, &parts[2].ty]);
-                }
-                let ty = self.unifier.wider(&parts[1].ty, &parts[2].ty);
-                node(at, ty, NodeKind::Conditional(parts))
-            }
+            ExprKind::Conditional(parts) => self.conditional(at, parts),
             ExprKind::List(items) => self.list(at, items),
             ExprKind::Map(entries) => self.map(at, entries),
             ExprKind::Struct { name, fields } => self.construct(at, name, fields),
             ExprKind::Fold(fold) => self.fold(at, fold),
         }
+    }
+
+    fn conditional(&mut self, at: usize, parts: &[Expr; 3]) -> Node {
+        let [condition, yes, no] = parts;
+        let parts = Box::new([self.expr(condition), self.expr(yes), self.expr(no)]);
+        let fits =
+            self.unifier.assignable(&Type::Bool, &parts[0].ty) && self.unifier.assignable(&parts[1].ty, &parts[2].ty);
+        if !fits {
+            return self.no_overload(at, "_?_:_", false, &[&parts[0].ty, &parts[1].ty, &parts[2].ty]);
+        }
+        let ty = self.unifier.wider(&parts[1].ty, &parts[2].ty);
+        node(at, ty, NodeKind::Conditional(parts))
     }
 
     /// A variable, what a macro binds, or a type.

@@ -6,7 +6,7 @@ use crate::ast::FoldKind;
 use crate::environment::Resolve;
 use crate::error::EvalError;
 use crate::functions::{Outcome, Overload, accepts};
-use crate::node::{Access, FoldNode, Node, NodeKind};
+use crate::node::{Access, FoldNode, Node, NodeKind, Operator};
 use crate::operators;
 use crate::runtime_cost;
 use crate::value::{Entries, List, Map, Value};
@@ -48,16 +48,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             }
             NodeKind::Select { operand, name, plain, access } => self.select(operand, name, plain, *access),
             NodeKind::Index { operand, index, optional } => self.index(operand, index, *optional),
-            NodeKind::Operator { operator, args } => {
-                let left = self.value(&args[0])?;
-                let Some(right) = args.get(1) else {
-                    self.charge(1)?;
-                    return operators::unary(*operator, &left);
-                };
-                let right = self.value(right)?;
-                self.charge(runtime_cost::of_operator(*operator, &left, &right))?;
-                operators::binary(*operator, left, right)
-            }
+            NodeKind::Operator { operator, args } => self.operator(*operator, args),
             NodeKind::And(terms) => self.logic(terms, false),
             NodeKind::Or(terms) => self.logic(terms, true),
             NodeKind::Conditional(parts) => match self.value(&parts[0])? {
@@ -69,16 +60,29 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             NodeKind::Map(entries) => self.map(entries),
             NodeKind::Struct { name, fields } => self.construct(name, fields),
             NodeKind::Call { overloads, args, pattern } => self.call(overloads, args, pattern.as_deref()),
-            NodeKind::Else { optional, other, value } => {
-                let Value::Optional(found) = self.value(optional)? else { return Err(EvalError::no_overload()) };
-                self.charge(1)?;
-                match found {
-                    Some(inner) if *value => Ok((*inner).clone()),
-                    Some(inner) => Ok(Value::Optional(Some(inner))),
-                    None => self.value(other),
-                }
-            }
+            NodeKind::Else { optional, other, value } => self.or_else(optional, other, *value),
             NodeKind::Fold(fold) => self.fold(fold),
+        }
+    }
+
+    fn operator(&mut self, operator: Operator, args: &[Node]) -> Outcome<'a> {
+        let left = self.value(&args[0])?;
+        let Some(right) = args.get(1) else {
+            self.charge(1)?;
+            return operators::unary(operator, &left);
+        };
+        let right = self.value(right)?;
+        self.charge(runtime_cost::of_operator(operator, &left, &right))?;
+        operators::binary(operator, left, right)
+    }
+
+    fn or_else(&mut self, optional: &Node, other: &Node, value: bool) -> Outcome<'a> {
+        let Value::Optional(found) = self.value(optional)? else { return Err(EvalError::no_overload()) };
+        self.charge(1)?;
+        match found {
+            Some(inner) if value => Ok((*inner).clone()),
+            Some(inner) => Ok(Value::Optional(Some(inner))),
+            None => self.value(other),
         }
     }
 

@@ -9,12 +9,12 @@ pub(crate) fn global(at: usize, function: String, mut args: Vec<Expr>) -> Parsed
         let argument = args.remove(0);
         return match argument.kind {
             ExprKind::Select { operand, field, optional: false, .. } => {
-                Ok(Expr { at, kind: ExprKind::Select { operand, field, test: true, optional: false } })
+                Ok(Expr::new(at, ExprKind::Select { operand, field, test: true, optional: false }))
             }
             _ => Err((argument.at, "invalid argument to has() macro".into())),
         };
     }
-    Ok(Expr { at, kind: ExprKind::Call { function, target: None, args } })
+    Ok(Expr::new(at, ExprKind::Call { function, target: None, args }))
 }
 
 pub(crate) fn member(at: usize, target: Expr, function: String, args: Vec<Expr>) -> Parsed<Expr> {
@@ -37,7 +37,7 @@ pub(crate) fn member(at: usize, target: Expr, function: String, args: Vec<Expr>)
         ("transformMapEntry", 4) => (TransformMapEntry, 2, true),
         ("optMap", 2) => (OptMap, 1, false),
         ("optFlatMap", 2) => (OptFlatMap, 1, false),
-        _ => return Ok(Expr { at, kind: ExprKind::Call { function, target: Some(Box::new(target)), args } }),
+        _ => return Ok(Expr::new(at, ExprKind::Call { function, target: Some(Box::new(target)), args })),
     };
     let mut args = args.into_iter();
     let mut name = || -> Parsed<String> {
@@ -60,5 +60,5 @@ pub(crate) fn member(at: usize, target: Expr, function: String, args: Vec<Expr>)
     }
     let filter = if filtered { args.next() } else { None };
     let Some(body) = args.next() else { return Err((at, "argument must be a simple name".into())) };
-    Ok(Expr { at, kind: ExprKind::Fold(Box::new(Fold { kind, range: target, first, second, filter, body })) })
+    Ok(Expr::new(at, ExprKind::Fold(Box::new(Fold { kind, range: target, first, second, filter, body }))))
 }

@@ -39,10 +39,25 @@ struct Parser<'t> {
     depth: usize,
 }
 
-const RELATIONS: &[(&str, &str)] =
-    &[("<=", "_<=_"), (">=", "_>=_"), ("<", "_<_"), (">", "_>_"), ("==", "_==_"), ("!=", "_!=_"), ("in", "@in")];
-const SUMS: &[(&str, &str)] = &[("+", "_+_"), ("-", "_-_")];
-const PRODUCTS: &[(&str, &str)] = &[("*", "_*_"), ("/", "_/_"), ("%", "_%_")];
+/// Each operator, its function, and how tightly it binds.
+const OPERATORS: &[(&str, &str, u8)] = &[
+    ("||", "_||_", OR),
+    ("&&", "_&&_", AND),
+    ("<=", "_<=_", 2),
+    (">=", "_>=_", 2),
+    ("<", "_<_", 2),
+    (">", "_>_", 2),
+    ("==", "_==_", 2),
+    ("!=", "_!=_", 2),
+    ("in", "@in", 2),
+    ("+", "_+_", 3),
+    ("-", "_-_", 3),
+    ("*", "_*_", 4),
+    ("/", "_/_", 4),
+    ("%", "_%_", 4),
+];
+const OR: u8 = 0;
+const AND: u8 = 1;
 
 impl Parser<'_> {
     fn word(&self) -> &Word {
@@ -84,132 +99,151 @@ impl Parser<'_> {
     fn deeper(&mut self) -> Parsed<()> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err((0, format!("expression recursion limit exceeded: {DEPTH_MAX}")));
+            return Err(too_deep());
         }
         Ok(())
     }
 
+    // What recurses is cut into small functions: each keeps only what it needs on the stack.
+
     fn expr(&mut self) -> Parsed<Expr> {
         self.deeper()?;
-        let condition = self.or()?;
-        if !self.is("?") {
-            self.depth -= 1;
-            return Ok(condition);
+        let mut found = self.binary(OR);
+        if self.is("?") && found.is_ok() {
+            found = self.conditional(found?);
         }
+        self.depth -= 1;
+        found.and_then(bounded)
+    }
+
+    fn conditional(&mut self, condition: Expr) -> Parsed<Expr> {
         let at = self.advance().at;
-        let yes = self.or()?;
+        let yes = self.binary(OR)?;
         self.expect(":")?;
         let no = self.expr()?;
-        self.depth -= 1;
-        Ok(Expr { at, kind: ExprKind::Conditional(Box::new([condition, yes, no])) })
+        Ok(Expr::new(at, ExprKind::Conditional(Box::new([condition, yes, no]))))
     }
 
-    fn or(&mut self) -> Parsed<Expr> {
-        let first = self.and()?;
-        if !self.is("||") {
-            return Ok(first);
-        }
-        let (at, mut terms) = (self.at(), vec![first]);
-        while self.take("||") {
-            terms.push(self.and()?);
-        }
-        Ok(Expr { at, kind: ExprKind::Or(terms) })
-    }
-
-    fn and(&mut self) -> Parsed<Expr> {
-        let first = self.chain(0)?;
-        if !self.is("&&") {
-            return Ok(first);
-        }
-        let (at, mut terms) = (self.at(), vec![first]);
-        while self.take("&&") {
-            terms.push(self.chain(0)?);
-        }
-        Ok(Expr { at, kind: ExprKind::And(terms) })
-    }
-
-    /// Operators that bind from the left, the loosest first.
-    fn chain(&mut self, level: usize) -> Parsed<Expr> {
-        let Some(operators) = [RELATIONS, SUMS, PRODUCTS].get(level) else { return self.unary() };
-        let mut left = self.chain(level + 1)?;
+    /// Operators that bind at least as tightly as asked, from the left.
+    fn binary(&mut self, least: u8) -> Parsed<Expr> {
         let depth = self.depth;
-        while let Some((_, function)) = operators.iter().find(|(symbol, _)| self.is(symbol)) {
-            self.deeper()?;
-            let at = self.advance().at;
-            let right = self.chain(level + 1)?;
-            left = call(at, function, vec![left, right]);
+        let mut left = self.unary();
+        while left.is_ok()
+            && let Some(operator) = self.operator(least)
+        {
+            left = self.applied(left?, operator).and_then(bounded);
         }
         self.depth = depth;
-        Ok(left)
+        left
+    }
+
+    fn applied(&mut self, left: Expr, (symbol, function, level): (&str, &str, u8)) -> Parsed<Expr> {
+        let at = self.advance().at;
+        if level > AND {
+            self.deeper()?;
+            let right = self.binary(level + 1)?;
+            return Ok(call(at, function, vec![left, right]));
+        }
+        let mut terms = vec![left, self.binary(level + 1)?];
+        while self.take(symbol) {
+            terms.push(self.binary(level + 1)?);
+        }
+        Ok(Expr::new(at, if level == AND { ExprKind::And(terms) } else { ExprKind::Or(terms) }))
+    }
+
+    fn operator(&self, least: u8) -> Option<(&'static str, &'static str, u8)> {
+        let Token::Symbol(found) = self.word().token else { return None };
+        OPERATORS.iter().find(|(symbol, _, level)| *symbol == found && *level >= least).copied()
     }
 
     fn unary(&mut self) -> Parsed<Expr> {
-        let at = self.at();
-        for (symbol, function) in [("!", "!_"), ("-", "-_")] {
-            if !self.is(symbol) {
-                continue;
-            }
-            let mut count = 0;
-            while self.take(symbol) {
-                count += 1;
-            }
-            if symbol == "-" && count % 2 == 1 {
-                // a sign right before a number is part of it
-                match self.word().token.clone() {
-                    Token::Literal(Literal::Int(value)) => return self.signed(at, Literal::Int(-value)),
-                    Token::Literal(Literal::Double(value)) => return self.signed(at, Literal::Double(-value)),
-                    Token::Big(_) => return self.signed(at, Literal::Int(i64::MIN)),
-                    _ => {}
-                }
-            }
-            let operand = self.member()?;
-            return Ok(if count % 2 == 1 { call(at, function, vec![operand]) } else { operand });
+        if self.is("!") {
+            return self.prefixed("!", "!_");
+        }
+        if self.is("-") {
+            return self.prefixed("-", "-_");
         }
         self.member()
     }
 
+    fn prefixed(&mut self, symbol: &str, function: &str) -> Parsed<Expr> {
+        let at = self.at();
+        let mut odd = false;
+        while self.take(symbol) {
+            odd = !odd;
+        }
+        if symbol == "-"
+            && odd
+            && let Some(literal) = self.negative()
+        {
+            return self.signed(at, literal);
+        }
+        let operand = self.member()?;
+        Ok(if odd { call(at, function, vec![operand]) } else { operand })
+    }
+
+    /// The number that stands next, with the sign right before it.
+    fn negative(&self) -> Option<Literal> {
+        match self.word().token {
+            Token::Literal(Literal::Int(value)) => Some(Literal::Int(-value)),
+            Token::Literal(Literal::Double(value)) => Some(Literal::Double(-value)),
+            Token::Big(_) => Some(Literal::Int(i64::MIN)),
+            _ => None,
+        }
+    }
+
     fn signed(&mut self, at: usize, literal: Literal) -> Parsed<Expr> {
         self.advance();
-        self.members(Expr { at, kind: ExprKind::Literal(literal) })
+        self.members(Expr::new(at, ExprKind::Literal(literal)))
     }
 
     fn member(&mut self) -> Parsed<Expr> {
-        let primary = self.primary()?;
-        self.members(primary)
+        let primary = self.primary();
+        if primary.is_ok() && (self.is(".") || self.is("[") || self.is("{")) {
+            return self.members(primary?);
+        }
+        primary
     }
 
     fn members(&mut self, mut expr: Expr) -> Parsed<Expr> {
         let depth = self.depth;
         loop {
-            if self.is(".") {
-                self.deeper()?;
-                let at = self.advance().at;
-                let optional = self.take("?");
-                let quoted = matches!(self.word().token, Token::Quoted(_));
-                let field = self.name(true)?;
-                if self.is("(") && !quoted && !optional {
-                    let at = self.advance().at;
-                    let args = self.list_until(")")?;
-                    expr = macros::member(at, expr, field, args)?;
-                } else {
-                    expr =
-                        Expr { at, kind: ExprKind::Select { operand: Box::new(expr), field, test: false, optional } };
-                }
-            } else if self.is("[") {
-                self.deeper()?;
-                let at = self.advance().at;
-                let optional = self.take("?");
-                let index = self.expr()?;
-                self.expect("]")?;
-                expr = Expr { at, kind: ExprKind::Index { operand: Box::new(expr), index: Box::new(index), optional } };
-            } else if self.is("{") && type_name(&expr).is_some() {
-                let name = type_name(&expr).unwrap_or_default();
-                expr = self.construct(name)?;
-            } else {
-                self.depth = depth;
-                return Ok(expr);
-            }
+            let Token::Symbol(symbol) = self.word().token else { break };
+            expr = match symbol {
+                "." => bounded(self.dot(expr)?)?,
+                "[" => bounded(self.bracket(expr)?)?,
+                "{" => match type_name(&expr) {
+                    Some(name) => self.construct(name)?,
+                    None => break,
+                },
+                _ => break,
+            };
         }
+        self.depth = depth;
+        Ok(expr)
+    }
+
+    fn dot(&mut self, operand: Expr) -> Parsed<Expr> {
+        self.deeper()?;
+        let at = self.advance().at;
+        let optional = self.take("?");
+        let quoted = matches!(self.word().token, Token::Quoted(_));
+        let field = self.name(true)?;
+        if self.is("(") && !quoted && !optional {
+            let at = self.advance().at;
+            let args = self.list_until(")")?;
+            return macros::member(at, operand, field, args);
+        }
+        Ok(Expr::new(at, ExprKind::Select { operand: Box::new(operand), field, test: false, optional }))
+    }
+
+    fn bracket(&mut self, operand: Expr) -> Parsed<Expr> {
+        self.deeper()?;
+        let at = self.advance().at;
+        let optional = self.take("?");
+        let index = Box::new(self.expr()?);
+        self.expect("]")?;
+        Ok(Expr::new(at, ExprKind::Index { operand: Box::new(operand), index, optional }))
     }
 
     fn name(&mut self, field: bool) -> Parsed<String> {
@@ -230,34 +264,49 @@ impl Parser<'_> {
     }
 
     fn primary(&mut self) -> Parsed<Expr> {
-        let word = self.word().clone();
-        let at = word.at;
-        match word.token {
-            Token::Literal(literal) => {
-                self.advance();
-                Ok(Expr { at, kind: ExprKind::Literal(literal) })
-            }
-            Token::Big(_) => Err((at, "invalid int literal".into())),
-            Token::Symbol("(") => {
-                self.advance();
-                let inner = self.expr()?;
-                self.expect(")")?;
-                Ok(inner)
-            }
+        match self.word().token {
+            Token::Symbol("(") => self.grouped(),
             Token::Symbol("[") => self.list(),
             Token::Symbol("{") => self.map(),
-            Token::Symbol(".") | Token::Ident(_) => {
-                // a leading dot starts at the root, which is where every name is looked up anyway
-                self.take(".");
-                let name_at = self.at();
-                let name = self.name(false)?;
-                if self.is("(") {
-                    let at = self.advance().at;
-                    let args = self.list_until(")")?;
-                    return macros::global(at, name, args);
-                }
-                Ok(Expr { at: name_at, kind: ExprKind::Ident(name) })
+            Token::Symbol(".") | Token::Ident(_) => self.named(),
+            _ => self.literal(),
+        }
+    }
+
+    fn grouped(&mut self) -> Parsed<Expr> {
+        self.advance();
+        let inner = self.expr();
+        if inner.is_ok() {
+            self.expect(")")?;
+        }
+        inner
+    }
+
+    fn named(&mut self) -> Parsed<Expr> {
+        // a leading dot starts at the root, which is where every name is looked up anyway
+        self.take(".");
+        let at = self.at();
+        let name = self.name(false)?;
+        if self.is("(") {
+            return self.called(name);
+        }
+        Ok(Expr::new(at, ExprKind::Ident(name)))
+    }
+
+    fn called(&mut self, name: String) -> Parsed<Expr> {
+        let at = self.advance().at;
+        let args = self.list_until(")")?;
+        macros::global(at, name, args)
+    }
+
+    fn literal(&mut self) -> Parsed<Expr> {
+        let at = self.at();
+        match self.word().token.clone() {
+            Token::Literal(literal) => {
+                self.advance();
+                Ok(Expr::new(at, ExprKind::Literal(literal)))
             }
+            Token::Big(_) => Err((at, "invalid int literal".into())),
             _ => Err(self.mismatch(STARTS)),
         }
     }
@@ -287,7 +336,7 @@ impl Parser<'_> {
             }
         }
         self.expect("]")?;
-        Ok(Expr { at, kind: ExprKind::List(items) })
+        Ok(Expr::new(at, ExprKind::List(items)))
     }
 
     fn map(&mut self) -> Parsed<Expr> {
@@ -303,7 +352,7 @@ impl Parser<'_> {
             }
         }
         self.expect("}")?;
-        Ok(Expr { at, kind: ExprKind::Map(entries) })
+        Ok(Expr::new(at, ExprKind::Map(entries)))
     }
 
     fn construct(&mut self, name: String) -> Parsed<Expr> {
@@ -319,12 +368,21 @@ impl Parser<'_> {
             }
         }
         self.expect("}")?;
-        Ok(Expr { at, kind: ExprKind::Struct { name, fields } })
+        Ok(Expr::new(at, ExprKind::Struct { name, fields }))
     }
 }
 
+fn too_deep() -> Problem {
+    (0, format!("expression recursion limit exceeded: {DEPTH_MAX}"))
+}
+
+/// Chains grow to the left without any recursion here, but what walks through them recurses.
+fn bounded(expr: Expr) -> Parsed<Expr> {
+    if expr.height > DEPTH_MAX { Err(too_deep()) } else { Ok(expr) }
+}
+
 fn call(at: usize, function: &str, args: Vec<Expr>) -> Expr {
-    Expr { at, kind: ExprKind::Call { function: function.to_owned(), target: None, args } }
+    Expr::new(at, ExprKind::Call { function: function.to_owned(), target: None, args })
 }
 
 /// `a.b.c` where the text could name a type.
