@@ -1,8 +1,8 @@
-//! Kubernetes' protobuf encoding of request bodies (`application/vnd.kubernetes.protobuf`), read into the same value
-//! trees that JSON becomes. Go clients with generated types send it, kubectl's imperative commands among them.
+//! Kubernetes' protobuf encoding (`application/vnd.kubernetes.protobuf`). Bodies are read into the same value trees that
+//! JSON becomes; answers are made from JSON text ([`Encoder`]). Go clients with generated types speak it.
 //!
-//! The field numbers are a checked-in table ([`numbers`]); types come from [`crate::schema`]. Only reading is here:
-//! answers are JSON, which such clients accept as well.
+//! The field numbers are a checked-in table (`numbers.tsv`); types come from [`crate::schema`]. A field without a number
+//! there is left out of answers and dropped from bodies.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -11,6 +11,11 @@ use base64::Engine;
 use serde_json::{Map, Value};
 
 use crate::schema::{self, Definition, Type};
+
+mod encode;
+mod plan;
+
+pub use encode::{Encoder, List, PARTIAL, has_form, watch_event};
 
 /// What every body starts with, before the envelope (`runtime.Unknown`).
 const MAGIC: &[u8] = b"k8s\0";
@@ -86,7 +91,10 @@ static NUMBERS: LazyLock<HashMap<&'static str, HashMap<u32, Field>>> = LazyLock:
     let mut current = "";
     for line in include_str!("protobuf/numbers.tsv").lines().filter(|line| !line.starts_with('#')) {
         match line.strip_prefix('\t') {
-            None => current = line,
+            None => {
+                current = line;
+                messages.entry(current).or_default();
+            }
             Some(row) => {
                 let Some((name, number)) = row.split_once('\t') else { continue };
                 let Ok(number) = number.parse() else { continue };
@@ -106,6 +114,9 @@ pub fn decode(bytes: &[u8]) -> Result<Value, Error> {
     let Some(envelope) = bytes.strip_prefix(MAGIC) else {
         return error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
     };
+    if envelope.is_empty() {
+        return error("empty body");
+    }
     let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
     for field in Fields(envelope) {
         match field? {
@@ -163,6 +174,9 @@ fn message(
             (Some(Field::Inlined(_)), _) => return error(format!("{name}: field {number} is no message")),
             (Some(Field::Named(field)), wire) => {
                 let Some(property) = definition.property(field) else { continue };
+                if definition.name == plan::JSON_SCHEMA && put_schema(object, field, definition, wire, depth)? {
+                    continue;
+                }
                 put(object, field, &property.type_, property.reference, wire, depth)?;
             }
         }
@@ -213,6 +227,60 @@ fn put(
         }
     }
     Ok(())
+}
+
+/// Reads the fields of a JSON schema that are a schema or something else; false if `field` is none of them.
+fn put_schema(
+    object: &mut Map<String, Value>,
+    field: &str,
+    definition: &'static Definition,
+    wire: Wire<'_>,
+    depth: usize,
+) -> Result<bool, Error> {
+    let read = |bytes: &[u8]| -> Result<Option<Value>, Error> {
+        let (mut allows, mut found, mut list) = (None, None, Vec::new());
+        for part in Fields(bytes) {
+            match (part?, field) {
+                ((1, Wire::Varint(value)), _) => allows = Some(Value::Bool(value != 0)),
+                ((2, Wire::Bytes(text)), "dependencies") => list.push(Value::String(utf8(text)?)),
+                ((number, Wire::Bytes(bytes)), _) => {
+                    let mut schema = Map::new();
+                    message(bytes, definition.name, definition, &mut schema, depth + 1)?;
+                    match (number, field) {
+                        (2, "items") => list.push(Value::Object(schema)),
+                        _ => found = Some(Value::Object(schema)),
+                    }
+                }
+                _ => {}
+            }
+        }
+        let list = (!list.is_empty()).then_some(Value::Array(list));
+        // Of the forms that are not set, Go writes the false one.
+        Ok(found.or(list).or(allows))
+    };
+    match (field, wire) {
+        ("additionalItems" | "additionalProperties" | "items", Wire::Bytes(bytes)) => {
+            if let Some(value) = read(bytes)? {
+                object.insert(field.to_owned(), value);
+            }
+        }
+        ("dependencies", Wire::Bytes(entry)) => {
+            let map = object.entry(field).or_insert_with(|| Value::Object(Map::new()));
+            let (mut key, mut value) = (String::new(), None);
+            for part in Fields(entry) {
+                match part? {
+                    (1, Wire::Bytes(text)) => key = utf8(text)?,
+                    (2, Wire::Bytes(bytes)) => value = read(bytes)?,
+                    _ => {}
+                }
+            }
+            if let (Value::Object(map), Some(value)) = (map, value) {
+                map.insert(key, value);
+            }
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// Whether Go writes this for a field that was not set.
@@ -444,6 +512,76 @@ mod tests {
         let spec = field(2, &[vec![11 << 3, 0], vec![0xa8, 1, 0]].concat());
         let value = decode(&body("v1", "Pod", &spec)).unwrap();
         assert_eq!(value["spec"], serde_json::json!({"automountServiceAccountToken": false}));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_are_too_odd(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
+            let _ = decode(&[MAGIC, &bytes].concat());
+            for (api_version, kind) in [("v1", "Pod"), ("apiextensions.k8s.io/v1", "CustomResourceDefinition")] {
+                let _ = decode(&body_of(api_version, kind, &bytes));
+            }
+        }
+
+        #[test]
+        fn a_body_changed_in_one_byte_is_read_or_refused(at in 0_usize..400, byte: u8) {
+            let json = r#"{"metadata":{"name":"p","labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i",
+                "ports":[{"containerPort":80}],"resources":{"limits":{"cpu":"1"}},"livenessProbe":{"httpGet":{"port":"x"}}}],
+                "volumes":[{"name":"v","emptyDir":{}}]}}"#;
+            let mut out = Vec::new();
+            Encoder::default()
+                .document("v1", "Pod", &mut out, |own, out| own.message("io.k8s.api.core.v1.Pod", json.as_bytes(), out))
+                .unwrap();
+            if let Some(own) = out.get_mut(at) {
+                *own = byte;
+            }
+            let _ = decode(&out);
+        }
+    }
+
+    fn body_of(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let write = |_: &mut Encoder, out: &mut Vec<u8>| {
+            out.extend_from_slice(raw);
+            Ok(())
+        };
+        Encoder::default().document(api_version, kind, &mut out, write).unwrap();
+        out
+    }
+
+    #[test]
+    fn what_lies_too_deep_is_refused() {
+        // A JSON schema in the `not` of another, and so on: the deepest form that a body can have.
+        let crd = |levels: usize| {
+            let mut schema = Vec::new();
+            let mut out = Vec::new();
+            for _ in 0..levels {
+                out.clear();
+                // `not` is field 28.
+                out.extend_from_slice(&[0xe2, 1]);
+                let mut len = schema.len();
+                while len >= 0x80 {
+                    out.push(len as u8 | 0x80);
+                    len >>= 7;
+                }
+                out.push(len as u8);
+                out.extend_from_slice(&schema);
+                std::mem::swap(&mut schema, &mut out);
+            }
+            schema
+        };
+        let schema = crate::schema::definition(plan::JSON_SCHEMA).unwrap();
+        let read = |levels| message(&crd(levels), schema.name, schema, &mut Map::new(), 0);
+        assert_eq!(read(DEPTH_MAX), Ok(()));
+        assert_eq!(read(DEPTH_MAX + 1).unwrap_err().0, "messages lie too deep in one another");
+        assert_eq!(read(2_000).unwrap_err().0, "messages lie too deep in one another");
+    }
+
+    #[test]
+    fn lengths_beyond_the_body_take_no_memory() {
+        let mut raw = vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        raw.extend_from_slice(b"short");
+        assert_eq!(decode(&body_of("v1", "Pod", &raw)).unwrap_err().0, "unexpected EOF");
     }
 
     #[test]
