@@ -2,10 +2,13 @@
 
 mod handler;
 mod health;
+mod list;
 pub(crate) mod metrics;
 mod negotiate;
 mod path;
 mod payload;
+mod pretty;
+mod protobuf;
 mod proxy;
 mod query;
 mod table;

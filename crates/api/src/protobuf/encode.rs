@@ -431,12 +431,9 @@ impl List {
         out.extend_from_slice(&self.head);
     }
 
-    /// Appends an item: what `write` appends.
-    ///
-    /// # Errors
-    /// Those of `write`.
-    pub fn item(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>) -> Result<(), Error> {
-        nested(2, out, write)
+    /// Appends an item.
+    pub fn item(out: &mut Vec<u8>, message: &[u8]) {
+        bytes(2, message, out);
     }
 
     /// Appends what comes after the items.
@@ -445,21 +442,19 @@ impl List {
     }
 }
 
-/// Appends a watch event in its frame: `document` appends the object, in its envelope.
+/// Appends a watch event in its frame; `document` is the object, in its envelope.
 ///
 /// # Errors
-/// Those of `document`; an event of more than 4 GiB.
-pub fn watch_event(
-    type_: &str,
-    out: &mut Vec<u8>,
-    document: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let at = out.len();
-    out.extend_from_slice(&[0; 4]);
+/// An event of more than 4 GiB.
+pub fn watch_event(type_: &str, document: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let object = 1 + varint_len(document.len() as u64) + document.len();
+    let len = 2 + type_.len() + 1 + varint_len(object as u64) + object;
+    let Ok(len) = u32::try_from(len) else { return error("an event too large") };
+    out.extend_from_slice(&len.to_be_bytes());
     bytes(1, type_.as_bytes(), out);
-    nested(2, out, |out| nested(1, out, document))?;
-    let Ok(len) = u32::try_from(out.len() - at - 4) else { return error("an event too large") };
-    out[at..at + 4].copy_from_slice(&len.to_be_bytes());
+    varint(2 << 3 | 2, out);
+    varint(object as u64, out);
+    bytes(1, document, out);
     Ok(())
 }
 

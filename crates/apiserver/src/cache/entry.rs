@@ -2,6 +2,7 @@
 //! most once and only if somebody asks.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api::{Kind, Object, Status};
@@ -22,6 +23,8 @@ pub struct Entry {
     labels: Box<[(Box<str>, Box<str>)]>,
     fields: Box<[Box<str>]>,
     typed: OnceLock<Arc<dyn Object>>,
+    /// How long the object is in protobuf, 0 if nobody asked yet.
+    protobuf_len: AtomicU32,
 }
 
 /// How long `{"apiVersion":"","kind":"","metadata":{` is: what comes before a built-in kind's metadata as we encode it.
@@ -72,6 +75,7 @@ impl Entry {
             labels,
             fields,
             typed,
+            protobuf_len: AtomicU32::new(0),
         })
     }
 
@@ -104,6 +108,7 @@ impl Entry {
             labels: self.labels.clone(),
             fields: self.fields.clone(),
             typed: OnceLock::new(),
+            protobuf_len: AtomicU32::new(0),
         }
     }
 
@@ -177,6 +182,19 @@ impl Entry {
         let mut object = self.decode()?;
         object.metadata_mut().resource_version = Some(self.revision.to_string());
         Ok(object)
+    }
+
+    /// How long the object is in protobuf, if that was found out before.
+    pub fn protobuf_len(&self) -> Option<usize> {
+        let len = self.protobuf_len.load(Ordering::Relaxed);
+        usize::try_from(len).ok().filter(|len| *len > 0)
+    }
+
+    /// Remembers how long the object is in protobuf.
+    pub fn keep_protobuf_len(&self, len: usize) {
+        if let Ok(len) = u32::try_from(len) {
+            self.protobuf_len.store(len, Ordering::Relaxed);
+        }
     }
 
     /// How many bytes [`Entry::write`] appends at most.

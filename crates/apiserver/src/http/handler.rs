@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::metrics::RequestLabels;
-use super::negotiate::{self, Form, Offer, Shape, Syntax};
+use super::negotiate::{self, Form, Offer, Syntax};
 use super::path::{self, Asked};
 use super::payload::Payload;
 use super::query::Query;
@@ -21,6 +21,7 @@ use super::write::{self, Writing, respond};
 use super::{health, proxy, watch};
 use crate::authn::{Peer, RequestParts};
 use crate::authz::{Attributes, What};
+use crate::catalog::Resource;
 use crate::{Caller, Server, audit, discovery};
 
 /// The longest body taken (upstream's 3 MiB).
@@ -110,7 +111,7 @@ pub async fn handle(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incom
     let mut response = answered.unwrap_or_else(|| {
         server.metrics.panicked();
         let why = "This request caused apiserver to panic. Look in the logs for details.";
-        write::failure(&Status::internal(why), Syntax::Json)
+        write::failure(&Status::internal(why), Form::JSON)
     });
     if let Some(head) = head {
         head.record(&server, &peer, &seen, &audit_id, response.status().as_u16());
@@ -147,12 +148,10 @@ async fn answer(
     seen: &mut Seen,
 ) -> Response<Payload> {
     let (parts, body) = request.into_parts();
-    let syntax = match negotiate::accept(&parts.headers, Offer::Plain) {
-        Ok(form) => form.syntax,
-        Err(_) => Syntax::Json,
-    };
     let query_text = parts.uri.query().map(str::to_owned);
     let query = Query::parse(query_text.as_deref());
+    let mut form = negotiate::failure(&parts.headers);
+    form.pretty |= negotiate::pretty(&parts.headers, query.get("pretty"));
     let asked = path::parse(&parts.method, parts.uri.path(), query.watches());
     let result = async {
         let caller = caller(server, peer, &parts, &asked, seen).await?;
@@ -169,7 +168,7 @@ async fn answer(
             }
         }
     };
-    result.await.unwrap_or_else(|status| write::failure(&status, syntax))
+    result.await.unwrap_or_else(|status| write::failure(&status, form))
 }
 
 /// Who asks. Without credentials only the health endpoints are open.
@@ -333,12 +332,13 @@ async fn start_watch(
     let call = Call { verb, target, options: query.options(verb)?, body: Body::None };
     seen.decide(server.authorize_call(caller, &call))?;
     let resource = server.resource(&call)?;
-    let form = negotiate::accept(&parts.headers, Offer::Stream)?;
+    let offer = Offer { shapes: true, protobuf: !resource.kind().is_custom(), stream: true };
+    let form = negotiate::accept(&parts.headers, offer)?;
     let include = Included::parse(query.get("includeObject"))?;
     let counting = server.metrics.watching(resource.group(), resource.plural());
     let stream = server.start_watch(resource, &call, false).await?;
     let body = watch::body(stream, form, include, server.options.clock, counting);
-    Ok(respond(200, form.syntax.media_type(), body))
+    Ok(respond(200, form.syntax.stream_type(), body))
 }
 
 async fn ordinary(
@@ -352,30 +352,18 @@ async fn ordinary(
     name_manager(&mut call, &parts);
     // Asked before the body is read, so that nobody sends us bodies in vain.
     seen.decide(server.authorize_call(caller, &call))?;
-    server.resource(&call)?;
-    let offer = if matches!(verb, Verb::Get | Verb::List) && call.target.subresource.is_none() {
-        Offer::Objects
-    } else {
-        Offer::Plain
-    };
-    let form = match negotiate::accept(&parts.headers, offer) {
-        Ok(form) => form,
-        // Writes are shown whole to those who would rather have a table.
-        Err(_) if offer == Offer::Plain && negotiate::accept(&parts.headers, Offer::Objects).is_ok() => {
-            Form { syntax: Syntax::Json, shape: Shape::Whole }
-        }
-        Err(status) => return Err(status),
-    };
+    let resource = server.resource(&call)?;
+    let mut form = negotiate::accept(&parts.headers, offer(&resource, &call))?;
+    form.pretty |= negotiate::pretty(&parts.headers, query.get("pretty"));
     call.body = match verb {
         Verb::Create | Verb::Update => {
-            let protobuf = negotiate::is_protobuf(&parts.headers);
-            let syntax = if protobuf { Syntax::Json } else { negotiate::content(&parts.headers)? };
+            let syntax = negotiate::content(&parts.headers)?;
             let text = read(&parts, body).await?;
             match syntax {
                 _ if text.is_empty() => Body::None,
-                Syntax::Json if protobuf => Body::Json(from_protobuf(&text)?),
                 Syntax::Json => Body::Json(text),
                 Syntax::Yaml => Body::Yaml(text),
+                Syntax::Protobuf => Body::Json(from_protobuf(&text)?),
             }
         }
         Verb::Patch => Body::Patch(negotiate::patch(&parts.headers)?, read(&parts, body).await?),
@@ -384,11 +372,18 @@ async fn ordinary(
     };
     let writing = Writing {
         form,
-        gzip: matches!(verb, Verb::Get | Verb::List) && negotiate::gzip(&parts.headers),
+        gzip: negotiate::gzip(&parts.headers),
         include: Included::parse(query.get("includeObject"))?,
         now: server.now(),
     };
-    write::answer(server.proceed(caller, call).await?, writing)
+    write::answer(server.proceed(caller, call).await?, &resource, writing).await
+}
+
+/// In which forms a call can be answered.
+fn offer(resource: &Resource, call: &Call) -> Offer {
+    // Other subresources speak of kinds of their own.
+    let own = matches!(call.target.subresource.as_deref(), None | Some("status" | "resize" | "ephemeralcontainers"));
+    Offer { shapes: own && resource.cache.is_some(), protobuf: !resource.kind().is_custom(), stream: false }
 }
 
 /// Go clients with generated types send protobuf; from here on it is JSON.
@@ -415,12 +410,11 @@ async fn delete_body(
     let text = read(parts, body).await?;
     let mut options = if text.is_empty() {
         query.delete_options()?
-    } else if negotiate::is_protobuf(&parts.headers) {
-        serde_json::from_slice(&from_protobuf(&text)?).map_err(|error| Status::bad_request(error.to_string()))?
     } else {
         let json = match negotiate::content(&parts.headers)? {
             Syntax::Json => text.to_vec(),
             Syntax::Yaml => api::codec::yaml_to_json(&text).map_err(|error| Status::bad_request(error.to_string()))?,
+            Syntax::Protobuf => from_protobuf(&text)?.to_vec(),
         };
         serde_json::from_slice(&json).map_err(|error| Status::bad_request(error.to_string()))?
     };

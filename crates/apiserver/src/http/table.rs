@@ -66,23 +66,30 @@ pub fn row(
     out: &mut Vec<u8>,
 ) -> Result<(), Status> {
     let object = resource.object_to_look_at(entry)?;
-    let object: &dyn Object = &*object;
+    row_of(resource, &*object, include, now, out, |include, out| match include {
+        Included::Object => resource.write(entry, out),
+        _ => write_partial(entry, true, out),
+    });
+    Ok(())
+}
+
+/// One row of an object; `show` appends the object, whole or its metadata.
+pub fn row_of(
+    resource: &Resource,
+    object: &dyn Object,
+    include: Included,
+    now: Timestamp,
+    out: &mut Vec<u8>,
+    show: impl FnOnce(Included, &mut Vec<u8>),
+) {
     let cells = resource.strategy.cells(object, now);
     out.extend_from_slice(br#"{"cells":"#);
     out.extend_from_slice(&serde_json::to_vec(&cells).expect("values always encode"));
-    match include {
-        Included::None => {}
-        Included::Metadata => {
-            out.extend_from_slice(br#","object":"#);
-            write_partial(entry, true, out);
-        }
-        Included::Object => {
-            out.extend_from_slice(br#","object":"#);
-            resource.write(entry, out);
-        }
+    if include != Included::None {
+        out.extend_from_slice(br#","object":"#);
+        show(include, out);
     }
     out.push(b'}');
-    Ok(())
 }
 
 /// The end.

@@ -1,14 +1,17 @@
-//! A watch as a response: one JSON object per line, several events per chunk where they come fast.
+//! A watch as a response: one JSON object per line, or one protobuf message per frame; several events per chunk where
+//! they come fast.
 
 use std::sync::Arc;
 
+use api::protobuf::watch_event;
 use api::{Status, Timestamp};
 use base::Clock;
 use bytes::Bytes;
 
 use super::metrics::Watching;
-use super::negotiate::{Form, Shape};
+use super::negotiate::{Form, Shape, Syntax};
 use super::payload::Payload;
+use super::protobuf::Writer;
 use super::table::{self, Included};
 use super::write::write_partial;
 use crate::WatchStream;
@@ -25,11 +28,12 @@ struct State {
     /// Table columns are sent with the first event only.
     headed: bool,
     ended: bool,
+    protobuf: Writer,
 }
 
 /// The body of a watch.
 pub fn body(stream: WatchStream, form: Form, include: Included, clock: Clock, counting: Watching) -> Payload {
-    let state = State { stream, form, include, clock, counting, headed: false, ended: false };
+    let state = State { stream, form, include, clock, counting, headed: false, ended: false, protobuf: Writer::default() };
     Payload::Stream(Box::pin(futures_util::stream::unfold(state, |mut state| async move {
         let chunk = state.next().await?;
         Some((chunk, state))
@@ -49,20 +53,26 @@ impl State {
                 out.reserve(events.iter().map(|event| event.parts().1.wire_len_max() + 40).sum());
                 for event in &events {
                     let (type_, entry) = event.parts();
-                    head(type_, &mut out);
-                    if let Err(status) = self.object(&resource, entry, now, &mut out) {
-                        out.clear();
+                    let before = out.len();
+                    let written = match self.form.syntax {
+                        Syntax::Protobuf => self.framed(type_, &mut out, |own, out| {
+                            own.protobuf.entry(&resource, entry, own.form.shape, out)
+                        }),
+                        _ => self.line(&resource, type_, entry, now, &mut out),
+                    };
+                    if let Err(status) = written {
+                        out.truncate(before);
                         self.fail(&status, &mut out);
                         break;
                     }
-                    out.extend_from_slice(b"}\n");
                 }
                 self.counting.sent(events.len() as u64);
             }
             Step::Bookmark { revision, initial_events_end } => {
-                head("BOOKMARK", &mut out);
-                self.bookmark(revision, initial_events_end, &mut out);
-                out.extend_from_slice(b"}\n");
+                if let Err(status) = self.bookmark(revision, initial_events_end, &mut out) {
+                    out.clear();
+                    self.fail(&status, &mut out);
+                }
                 self.counting.sent(1);
             }
             Step::End(Some(status)) => self.fail(&status, &mut out),
@@ -73,9 +83,45 @@ impl State {
 
     fn fail(&mut self, status: &Status, out: &mut Vec<u8>) {
         self.ended = true;
+        if self.form.syntax == Syntax::Protobuf {
+            let write = |own: &mut Self, out: &mut Vec<u8>| {
+                own.protobuf.status(status, out);
+                Ok(())
+            };
+            if let Err(error) = self.framed("ERROR", out, write) {
+                tracing::error!(%error, "a watch ends without its error");
+            }
+            return;
+        }
         head("ERROR", out);
         out.extend_from_slice(&status.encode());
         out.extend_from_slice(b"}\n");
+    }
+
+    /// Appends an event in its frame; `document` appends its object.
+    fn framed(
+        &mut self,
+        type_: &str,
+        out: &mut Vec<u8>,
+        document: impl FnOnce(&mut Self, &mut Vec<u8>) -> Result<(), Status>,
+    ) -> Result<(), Status> {
+        let mut object = Vec::new();
+        document(self, &mut object)?;
+        watch_event(type_, &object, out).map_err(Status::internal)
+    }
+
+    fn line(
+        &mut self,
+        resource: &Arc<Resource>,
+        type_: &str,
+        entry: &Entry,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Status> {
+        head(type_, out);
+        self.object(resource, entry, now, out)?;
+        out.extend_from_slice(b"}\n");
+        Ok(())
     }
 
     fn object(
@@ -98,34 +144,41 @@ impl State {
         Ok(())
     }
 
-    fn bookmark(&mut self, revision: u64, initial_events_end: bool, out: &mut Vec<u8>) {
-        let resource = self.stream.resource();
+    fn bookmark(&mut self, revision: u64, initial_events_end: bool, out: &mut Vec<u8>) -> Result<(), Status> {
         let revision = revision.to_string();
         let mut metadata = serde_json::json!({"resourceVersion": revision, "creationTimestamp": null});
         if initial_events_end {
             metadata["annotations"] = serde_json::json!({"k8s.io/initial-events-end": "true"});
         }
-        let kind = resource.kind();
-        let (api_version, kind) = match self.form.shape {
-            Shape::Whole => (kind.api_version, kind.kind),
-            Shape::Partial => ("meta.k8s.io/v1", "PartialObjectMetadata"),
+        let kind = self.stream.resource().kind();
+        if self.form.syntax == Syntax::Protobuf {
+            let metadata = metadata.to_string();
+            return self.framed("BOOKMARK", out, |own, out| own.protobuf.bare(kind, own.form.shape, &metadata, out));
+        }
+        head("BOOKMARK", out);
+        match self.form.shape {
+            Shape::Whole => bare(kind.api_version, kind.kind, metadata, out),
+            Shape::Partial => bare("meta.k8s.io/v1", "PartialObjectMetadata", metadata, out),
             Shape::Table => {
                 let columns = !std::mem::replace(&mut self.headed, true);
-                table::head(resource, &revision, "", None, columns, out);
+                table::head(self.stream.resource(), &revision, "", None, columns, out);
                 if initial_events_end {
-                    let object = serde_json::json!({
-                        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-                    });
-                    let row = serde_json::json!({"cells": [], "object": object});
-                    out.extend_from_slice(row.to_string().as_bytes());
+                    out.extend_from_slice(br#"{"cells":[],"object":"#);
+                    bare("meta.k8s.io/v1", "PartialObjectMetadata", metadata, out);
+                    out.push(b'}');
                 }
                 table::tail(out);
-                return;
             }
-        };
-        let object = serde_json::json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
-        out.extend_from_slice(object.to_string().as_bytes());
+        }
+        out.extend_from_slice(b"}\n");
+        Ok(())
     }
+}
+
+/// Appends an object of which only the metadata is known.
+fn bare(api_version: &str, kind: &str, metadata: serde_json::Value, out: &mut Vec<u8>) {
+    let object = serde_json::json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+    out.extend_from_slice(object.to_string().as_bytes());
 }
 
 fn head(type_: &str, out: &mut Vec<u8>) {

@@ -1,26 +1,25 @@
-//! Answers to responses: JSON or YAML; whole objects, metadata or tables; big lists in chunks, compressed if wanted.
+//! Answers to responses: JSON, YAML or protobuf; whole objects, metadata or tables; long ones compressed if wanted.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
 use api::{Object, Status, Timestamp};
-use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING};
 use http::{Response, StatusCode};
 
+use super::list;
 use super::negotiate::{Form, Shape, Syntax};
 use super::payload::Payload;
+use super::pretty::pretty;
+use super::protobuf::Writer;
 use super::table::{self, Included};
 use crate::answer::{self, Answer};
-use crate::cache::{Entry, Listed, push_number};
+use crate::cache::Entry;
 use crate::catalog::Resource;
 
-/// Lists are made in chunks of about this size.
-const CHUNK_BYTES: usize = 128 * 1024;
 /// Answers longer than this are compressed for clients that take gzip (upstream's `defaultGzipThresholdBytes`).
-const GZIP_BYTES_MIN: usize = 128 * 1024;
+pub const GZIP_BYTES_MIN: usize = 128 * 1024;
 
 /// How an answer is to be written.
 #[derive(Debug, Clone, Copy)]
@@ -39,34 +38,40 @@ pub fn respond(code: u16, content_type: &'static str, payload: Payload) -> Respo
     response
 }
 
-/// A failure. Always JSON unless YAML is asked for.
-pub fn failure(status: &Status, syntax: Syntax) -> Response<Payload> {
-    let json = status.encode();
-    let mut response = respond(status.code(), syntax.media_type(), in_syntax(json, syntax).into());
+/// A failure.
+pub fn failure(status: &Status, form: Form) -> Response<Payload> {
+    let bytes = match form.syntax {
+        Syntax::Protobuf => {
+            let mut bytes = Vec::new();
+            Writer::default().status(status, &mut bytes);
+            bytes
+        }
+        _ => in_form(status.encode(), form),
+    };
+    let mut response = respond(status.code(), form.syntax.media_type(), bytes.into());
     if let Some(seconds) = status.0.details.as_ref().and_then(|details| details.retry_after_seconds) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
-/// A success.
+/// A success; `resource` is what was asked for.
 ///
 /// # Errors
 /// 500 if a stored object cannot be decoded.
-pub fn answer(answer: Answer, writing: Writing) -> Result<Response<Payload>, Status> {
+pub async fn answer(answer: Answer, resource: &Resource, writing: Writing) -> Result<Response<Payload>, Status> {
     let Writing { form, gzip, .. } = writing;
-    let media_type = form.syntax.media_type();
     let mut response = match answer.payload {
-        answer::Payload::List(resource, listed) => list(answer.code, resource, listed, writing)?,
+        answer::Payload::List(resource, listed) => list::answer(answer.code, resource, listed, writing).await?,
         payload => {
             let mut bytes = Vec::new();
-            single(payload, writing, &mut bytes)?;
-            let bytes = in_syntax(bytes, form.syntax);
-            if gzip && bytes.len() > GZIP_BYTES_MIN {
-                compressed(respond(answer.code, media_type, gzipped(&bytes).into()))
+            if form.syntax == Syntax::Protobuf {
+                single_protobuf(payload, form.shape, &mut bytes)?;
             } else {
-                respond(answer.code, media_type, bytes.into())
+                single(payload, resource, writing, &mut bytes)?;
+                bytes = in_form(bytes, form);
             }
+            whole(answer.code, form.syntax.media_type(), bytes, gzip)
         }
     };
     for warning in &answer.warnings {
@@ -77,28 +82,55 @@ pub fn answer(answer: Answer, writing: Writing) -> Result<Response<Payload>, Sta
     Ok(response)
 }
 
+/// A body that is at hand, compressed if it is long and the client takes that.
+pub fn whole(code: u16, media_type: &'static str, bytes: Vec<u8>, gzip: bool) -> Response<Payload> {
+    if gzip && bytes.len() > GZIP_BYTES_MIN {
+        return compressed(respond(code, media_type, gzipped(&bytes).into()));
+    }
+    respond(code, media_type, bytes.into())
+}
+
 /// `299 - "text"`, as RFC 7234 has it.
 fn warning_text(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     format!("299 - \"{}\"", clean.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// JSON text, or the same as YAML.
-pub fn in_syntax(json: Vec<u8>, syntax: Syntax) -> Vec<u8> {
-    if syntax == Syntax::Json {
-        return json;
+/// JSON text as it is, for people, or as YAML.
+pub fn in_form(json: Vec<u8>, form: Form) -> Vec<u8> {
+    if form.syntax != Syntax::Yaml {
+        return if form.pretty { pretty(&json) } else { json };
     }
     let value: Result<serde_json::Value, _> = serde_json::from_slice(&json);
     let yaml = value.ok().and_then(|value| serde_saphyr::to_string(&value).ok());
     yaml.map_or(json, String::into_bytes)
 }
 
-fn single(payload: answer::Payload, writing: Writing, out: &mut Vec<u8>) -> Result<(), Status> {
+fn single_protobuf(payload: answer::Payload, shape: Shape, out: &mut Vec<u8>) -> Result<(), Status> {
+    let mut writer = Writer::default();
+    match payload {
+        answer::Payload::Status(status) => writer.status(&status, out),
+        answer::Payload::Object(object) => writer.object(&*object, shape, out)?,
+        answer::Payload::Entry(resource, entry) => writer.entry(&resource, &entry, shape, out)?,
+        answer::Payload::List(..) => unreachable!("lists are written in chunks"),
+    }
+    Ok(())
+}
+
+fn single(payload: answer::Payload, of: &Resource, writing: Writing, out: &mut Vec<u8>) -> Result<(), Status> {
     match payload {
         answer::Payload::Status(status) => out.extend_from_slice(&status.encode()),
         answer::Payload::Object(object) => match writing.form.shape {
             Shape::Partial => partial_of(&*object, out),
-            _ => out.extend_from_slice(&object.encode()),
+            Shape::Table if object.kind() == of.kind() => {
+                table::head(of, object.resource_version(), "", None, true, out);
+                table::row_of(of, &*object, writing.include, writing.now, out, |include, out| match include {
+                    Included::Object => out.extend_from_slice(&object.encode()),
+                    _ => partial_of(&*object, out),
+                });
+                table::tail(out);
+            }
+            Shape::Table | Shape::Whole => out.extend_from_slice(&object.encode()),
         },
         answer::Payload::Entry(resource, entry) => match writing.form.shape {
             Shape::Whole => {
@@ -135,128 +167,10 @@ pub fn write_partial(entry: &Entry, typed: bool, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// The list's own members up to its items.
-fn list_head(resource: &Resource, listed: &Listed, form: Form, out: &mut Vec<u8>) {
-    if form.shape == Shape::Table {
-        table::head(resource, &listed.revision.to_string(), &listed.continue_token, listed.remaining, true, out);
-        return;
-    }
-    let kind = resource.kind();
-    out.extend_from_slice(br#"{"kind":""#);
-    if form.shape == Shape::Partial {
-        out.extend_from_slice(br#"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1"#);
-    } else {
-        out.extend_from_slice(kind.kind.as_bytes());
-        out.extend_from_slice(br#"List","apiVersion":""#);
-        out.extend_from_slice(kind.api_version.as_bytes());
-    }
-    out.extend_from_slice(br#"","metadata":{"resourceVersion":""#);
-    push_number(out, listed.revision);
-    out.push(b'"');
-    if !listed.continue_token.is_empty() {
-        out.extend_from_slice(br#","continue":""#);
-        out.extend_from_slice(listed.continue_token.as_bytes());
-        out.push(b'"');
-    }
-    if let Some(remaining) = listed.remaining {
-        out.extend_from_slice(br#","remainingItemCount":"#);
-        push_number(out, remaining);
-    }
-    out.extend_from_slice(br#"},"items":["#);
-}
-
-/// Makes a list's text chunk by chunk.
-struct Chunks {
-    resource: Arc<Resource>,
-    listed: Listed,
-    writing: Writing,
-    /// The next item; past the last the tail follows, then nothing.
-    at: usize,
-    ended: bool,
-    encoder: Option<GzEncoder<Vec<u8>>>,
-}
-
-impl Chunks {
-    fn fill(&mut self, out: &mut Vec<u8>) {
-        if self.at == 0 {
-            list_head(&self.resource, &self.listed, self.writing.form, out);
-        }
-        while out.len() < CHUNK_BYTES {
-            let Some(entry) = self.listed.entries.get(self.at) else {
-                out.extend_from_slice(b"]}");
-                self.ended = true;
-                return;
-            };
-            let before = out.len();
-            if self.at > 0 {
-                out.push(b',');
-            }
-            match self.writing.form.shape {
-                Shape::Whole => self.resource.write_item(entry, out),
-                Shape::Partial => write_partial(entry, true, out),
-                Shape::Table => {
-                    let row = table::row(&self.resource, entry, self.writing.include, self.writing.now, out);
-                    if let Err(error) = row {
-                        tracing::error!(key = %entry.key, %error, "an object has no row");
-                        out.truncate(before);
-                    }
-                }
-            }
-            self.at += 1;
-        }
-    }
-}
-
-impl Iterator for Chunks {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if self.ended {
-                let rest = self.encoder.take()?.finish().ok()?;
-                return (!rest.is_empty()).then(|| rest.into());
-            }
-            let mut out = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
-            self.fill(&mut out);
-            let Some(encoder) = &mut self.encoder else { return Some(out.into()) };
-            // Writing into memory does not fail.
-            let _ = encoder.write_all(&out);
-            let ready = std::mem::take(encoder.get_mut());
-            if !ready.is_empty() {
-                return Some(ready.into());
-            }
-        }
-    }
-}
-
-fn list(code: u16, resource: Arc<Resource>, listed: Listed, writing: Writing) -> Result<Response<Payload>, Status> {
-    let Writing { form, gzip, .. } = writing;
-    let bytes: usize = listed.entries.iter().map(|entry| entry.wire_len_max()).sum();
-    let compress = gzip && bytes > GZIP_BYTES_MIN && form.syntax == Syntax::Json;
-    let encoder = compress.then(|| GzEncoder::new(Vec::with_capacity(CHUNK_BYTES), Compression::new(1)));
-    let mut chunks = Chunks { resource, listed, writing, at: 0, ended: false, encoder };
-    let media_type = form.syntax.media_type();
-    if compress {
-        return Ok(compressed(respond(code, media_type, Payload::Chunks(Box::new(chunks)))));
-    }
-    if form.syntax == Syntax::Yaml {
-        let mut json = Vec::new();
-        while !chunks.ended {
-            let mut chunk = Vec::new();
-            chunks.fill(&mut chunk);
-            json.extend_from_slice(&chunk);
-        }
-        return Ok(respond(code, media_type, in_syntax(json, form.syntax).into()));
-    }
-    if bytes < CHUNK_BYTES {
-        return Ok(respond(code, media_type, Payload::Bytes(chunks.next().unwrap_or_default())));
-    }
-    Ok(respond(code, media_type, Payload::Chunks(Box::new(chunks))))
-}
-
-fn compressed(mut response: Response<Payload>) -> Response<Payload> {
+/// Marks a body as compressed.
+pub fn compressed(mut response: Response<Payload>) -> Response<Payload> {
     response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
     response
 }
 

@@ -170,11 +170,7 @@ fn a_list_is_written_item_after_item() {
     let mut out = Vec::new();
     list.begin("v1", "ConfigMapList", items.iter().map(|item| List::item_len(item.len())).sum(), &mut out);
     for item in &items {
-        let write = |out: &mut Vec<u8>| {
-            out.extend_from_slice(item);
-            Ok(())
-        };
-        List::item(&mut out, write).unwrap();
+        List::item(&mut out, item);
     }
     List::end(&mut out);
     let read = decode(&out).unwrap();
@@ -186,11 +182,7 @@ fn a_list_is_written_item_after_item() {
 #[test]
 fn a_watch_event_is_framed() {
     let mut out = Vec::new();
-    watch_event("ADDED", &mut out, |out| {
-        out.extend_from_slice(b"object");
-        Ok(())
-    })
-    .unwrap();
+    watch_event("ADDED", b"object", &mut out).unwrap();
     assert_eq!(out, b"\x00\x00\x00\x11\n\x05ADDED\x12\x08\n\x06object");
 }
 
