@@ -19,6 +19,7 @@ use resources::{AnyStrategy, Scope, Storage, Subresource};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use self::document::{Shape, Syntax};
 use crate::Server;
 use crate::openapi::OpenApi;
 
@@ -76,7 +77,11 @@ pub fn answer(
 }
 
 const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED_PROTOBUF: &str =
+    "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// Group order of `/apis`; clients resolve a name that several groups have to the first. Others follow by name.
 const GROUPS: &[&str] = &[
@@ -251,25 +256,58 @@ impl Discovery {
     fn answer(&self, path: &str, headers: &Headers) -> Option<Result<Document, Status>> {
         let plain = self.documents.get(path)?;
         let aggregated = self.aggregated.get(path);
-        for wanted in headers.accepted() {
-            match aggregated {
-                Some((body, etag)) if wanted.is_aggregated() => {
-                    return Some(Ok(Document::new(AGGREGATED, body.clone()).tagged(etag, "public")));
-                }
-                _ if wanted.is_plain_json() && path == "/api" => {
-                    return Some(Ok(Document::new(JSON, with_address(plain, &headers.host))));
-                }
-                _ if wanted.is_plain_json() => return Some(Ok(Document::new(JSON, plain.clone()))),
-                _ => {}
+        let found = headers.accepted().into_iter().find_map(|wanted| match (wanted.discovery()?, aggregated) {
+            ((syntax, Shape::Aggregated), Some((body, etag))) => {
+                // There is no aggregated YAML.
+                let content_type = match syntax {
+                    Syntax::Json => AGGREGATED,
+                    Syntax::Protobuf => AGGREGATED_PROTOBUF,
+                    Syntax::Yaml => return None,
+                };
+                let document = written(body.clone(), syntax);
+                Some(document.map(|bytes| Document::new(content_type, bytes).tagged(etag, "public")))
             }
-        }
-        Some(Err(Status::not_acceptable(&[JSON, AGGREGATED])))
+            ((_, Shape::Aggregated), None) => None,
+            ((syntax, Shape::Plain), _) => {
+                let content_type = match syntax {
+                    Syntax::Json => JSON,
+                    Syntax::Yaml => YAML,
+                    Syntax::Protobuf => PROTOBUF,
+                };
+                let json = if path == "/api" { with_address(plain, &headers.host) } else { plain.clone() };
+                Some(written(json, syntax).map(|bytes| Document::new(content_type, bytes)))
+            }
+        });
+        Some(found.unwrap_or_else(|| Err(Status::not_acceptable(&[JSON, YAML, PROTOBUF]))))
     }
 
     /// The paths that are answered.
     fn paths(&self) -> Vec<String> {
         self.documents.keys().cloned().collect()
     }
+}
+
+/// A document's JSON in another syntax.
+fn written(json: Bytes, syntax: Syntax) -> Result<Bytes, Status> {
+    if syntax == Syntax::Json {
+        return Ok(json);
+    }
+    let value: Value = serde_json::from_slice(&json).map_err(Status::internal)?;
+    if syntax == Syntax::Yaml {
+        return serde_saphyr::to_string(&value).map(Bytes::from).map_err(Status::internal);
+    }
+    let kind = value["kind"].as_str().unwrap_or_default();
+    let api_version = value["apiVersion"].as_str().unwrap_or("v1");
+    let definition = if api_version == "v1" {
+        format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}")
+    } else {
+        format!("io.k8s.api.apidiscovery.v2.{kind}")
+    };
+    let mut out = Vec::with_capacity(json.len());
+    api::protobuf::Encoder::default()
+        .document(api_version, kind, &mut out, |own, out| own.message(&definition, &json, out))
+        .map_err(Status::internal)?;
+    Ok(out.into())
 }
 
 /// `/api` also says where the server is: where the client found it.

@@ -158,7 +158,7 @@ impl OpenApi {
             return Some(self.v2(headers));
         }
         let below = path.strip_prefix("/openapi/v3")?;
-        if !headers.accepted().any(|wanted| wanted.is_plain_json()) {
+        if !headers.accepted().iter().any(|wanted| wanted.is_plain_json()) {
             return Some(Err(Status::not_acceptable(&[JSON])));
         }
         if below.is_empty() {

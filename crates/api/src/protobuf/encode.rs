@@ -280,13 +280,7 @@ impl Encoder {
     }
 
     /// A JSON schema, or something else in its place.
-    fn either(
-        &mut self,
-        shape: &Shape,
-        scan: &mut Scan<'_>,
-        out: &mut Vec<u8>,
-        depth: usize,
-    ) -> Result<(), Error> {
+    fn either(&mut self, shape: &Shape, scan: &mut Scan<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), Error> {
         let (Shape::OrBool(at) | Shape::OrArray(at) | Shape::OrTexts(at)) = shape else { return Ok(()) };
         let schema = if matches!(shape, Shape::OrBool(_)) { 2 } else { 1 };
         match (scan.token()?, shape) {

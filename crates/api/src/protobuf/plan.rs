@@ -83,44 +83,58 @@ pub(super) static PLAN: LazyLock<Plan> = LazyLock::new(plan);
 
 /// Messages that are no types of the published schema: name, then fields and types.
 const OTHERS: &[(&str, &[(&str, &str)])] = &[
-    ("io.k8s.api.apidiscovery.v2.APIGroupDiscoveryList", &[
-        ("metadata", "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
-        ("items", "[]io.k8s.api.apidiscovery.v2.APIGroupDiscovery"),
-    ]),
-    ("io.k8s.api.apidiscovery.v2.APIGroupDiscovery", &[
-        ("metadata", "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
-        ("versions", "[]io.k8s.api.apidiscovery.v2.APIVersionDiscovery"),
-    ]),
-    ("io.k8s.api.apidiscovery.v2.APIVersionDiscovery", &[
-        ("version", ""),
-        ("resources", "[]io.k8s.api.apidiscovery.v2.APIResourceDiscovery"),
-        ("freshness", ""),
-    ]),
-    ("io.k8s.api.apidiscovery.v2.APIResourceDiscovery", &[
-        ("resource", ""),
-        ("responseKind", "io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionKind"),
-        ("scope", ""),
-        ("singularResource", ""),
-        ("verbs", "[]"),
-        ("shortNames", "[]"),
-        ("categories", "[]"),
-        ("subresources", "[]io.k8s.api.apidiscovery.v2.APISubresourceDiscovery"),
-    ]),
-    ("io.k8s.api.apidiscovery.v2.APISubresourceDiscovery", &[
-        ("subresource", ""),
-        ("responseKind", "io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionKind"),
-        ("acceptedTypes", "[]io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionKind"),
-        ("verbs", "[]"),
-    ]),
+    (
+        "io.k8s.api.apidiscovery.v2.APIGroupDiscoveryList",
+        &[
+            ("metadata", "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
+            ("items", "[]io.k8s.api.apidiscovery.v2.APIGroupDiscovery"),
+        ],
+    ),
+    (
+        "io.k8s.api.apidiscovery.v2.APIGroupDiscovery",
+        &[
+            ("metadata", "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
+            ("versions", "[]io.k8s.api.apidiscovery.v2.APIVersionDiscovery"),
+        ],
+    ),
+    (
+        "io.k8s.api.apidiscovery.v2.APIVersionDiscovery",
+        &[("version", ""), ("resources", "[]io.k8s.api.apidiscovery.v2.APIResourceDiscovery"), ("freshness", "")],
+    ),
+    (
+        "io.k8s.api.apidiscovery.v2.APIResourceDiscovery",
+        &[
+            ("resource", ""),
+            ("responseKind", "io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionKind"),
+            ("scope", ""),
+            ("singularResource", ""),
+            ("verbs", "[]"),
+            ("shortNames", "[]"),
+            ("categories", "[]"),
+            ("subresources", "[]io.k8s.api.apidiscovery.v2.APISubresourceDiscovery"),
+        ],
+    ),
+    (
+        "io.k8s.api.apidiscovery.v2.APISubresourceDiscovery",
+        &[
+            ("subresource", ""),
+            ("responseKind", "io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionKind"),
+            ("acceptedTypes", "[]io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionKind"),
+            ("verbs", "[]"),
+        ],
+    ),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionKind", &[("group", ""), ("version", ""), ("kind", "")]),
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata", &[(
-        "metadata",
-        "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
-    )]),
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadataList", &[
-        ("metadata", "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
-        ("items", "[]io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata"),
-    ]),
+    (
+        "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata",
+        &[("metadata", "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")],
+    ),
+    (
+        "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadataList",
+        &[
+            ("metadata", "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
+            ("items", "[]io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata"),
+        ],
+    ),
 ];
 
 /// Where the JSON schemas of custom resources are, whose fields are values of several forms.

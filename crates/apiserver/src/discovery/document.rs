@@ -38,29 +38,59 @@ impl MediaType<'_> {
         })
     }
 
-    /// The aggregated form of discovery that is served.
-    pub fn is_aggregated(&self) -> bool {
-        self.name == "application/json"
-            && self.parameter("g") == Some("apidiscovery.k8s.io")
-            && self.parameter("v") == Some("v2")
-            && self.parameter("as") == Some("APIGroupDiscoveryList")
+    /// In which form discovery is wanted; `None`: in none that there is.
+    pub fn discovery(&self) -> Option<(Syntax, Shape)> {
+        let of = |name| self.parameter(name).unwrap_or_default();
+        let shape = match (of("as"), of("g"), of("v")) {
+            ("", "", "") => Shape::Plain,
+            ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Shape::Aggregated,
+            _ => return None,
+        };
+        let syntax = match self.name {
+            "application/json" | "application/*" | "*/*" => Syntax::Json,
+            "application/yaml" => Syntax::Yaml,
+            "application/vnd.kubernetes.protobuf" => Syntax::Protobuf,
+            _ => return None,
+        };
+        Some((syntax, shape))
     }
 
     /// JSON, or anything, in no special form.
     pub fn is_plain_json(&self) -> bool {
         matches!(self.name, "application/json" | "application/*" | "*/*") && self.parameter("as").is_none()
     }
+
+    fn quality(&self) -> f32 {
+        self.parameter("q").map_or(1.0, |text| text.parse().unwrap_or(0.0))
+    }
+}
+
+/// One document a group and version, or one for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Plain,
+    Aggregated,
+}
+
+/// How a document is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Syntax {
+    Json,
+    Yaml,
+    Protobuf,
 }
 
 impl Headers {
-    /// What the client takes, in its order; no header means anything.
-    pub(crate) fn accepted(&self) -> impl Iterator<Item = MediaType<'_>> {
+    /// What the client takes, the dearest first; no header means anything.
+    pub(crate) fn accepted(&self) -> Vec<MediaType<'_>> {
         let accept = if self.accept.trim().is_empty() { "*/*" } else { &self.accept };
         let media_type = |text| {
             let (name, parameters) = split_parameters(text);
             MediaType { name, parameters }
         };
-        accept.split(',').map(media_type).filter(|wanted| wanted.parameter("q") != Some("0"))
+        let mut all: Vec<_> = accept.split(',').map(media_type).filter(|wanted| wanted.quality() > 0.0).collect();
+        all.sort_by(|a, b| b.quality().total_cmp(&a.quality()));
+        all
     }
 
     /// Whether the client takes gzip.

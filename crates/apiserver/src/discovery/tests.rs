@@ -59,7 +59,7 @@ fn the_aggregated_form() {
     assert_eq!(deployments["subresources"][0]["subresource"], "scale");
     // what is not known falls back to the old form, what is not served is refused
     assert_eq!(json_of(get("/apis", "application/json;as=Other;v=v9;g=x,application/json"))["kind"], "APIGroupList");
-    let refused = get("/apis", "application/vnd.kubernetes.protobuf").expect("answered").expect_err("not served");
+    let refused = get("/apis", "text/html").expect("answered").expect_err("not served");
     assert_eq!(refused.code(), 406);
     let root = json_of(get("/", ""));
     let paths = root["paths"].as_array().expect("a list");

@@ -225,7 +225,8 @@ async fn other_path(
         };
     }
     if let Some(document) = discovery::answer(server, path, parts.uri.query(), &parts.headers) {
-        return document.map(|document| send_document(document, parts));
+        let pretty = negotiate::pretty(&parts.headers, query.get("pretty"));
+        return document.map(|document| send_document(document, parts, pretty));
     }
     let text = |content_type, text: String| Ok(respond(200, content_type, text.into_bytes().into()));
     match (path, &server.options.openid) {
@@ -239,7 +240,10 @@ async fn other_path(
     }
 }
 
-fn send_document(document: discovery::Document, parts: &request::Parts) -> Response<Payload> {
+fn send_document(mut document: discovery::Document, parts: &request::Parts, pretty: bool) -> Response<Payload> {
+    if pretty && document.content_type.starts_with("application/json") && !parts.uri.path().starts_with("/openapi") {
+        document.bytes = super::pretty::pretty(&document.bytes).into();
+    }
     let etag = document.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok());
     let same = etag.as_ref().is_some_and(|etag| parts.headers.get(IF_NONE_MATCH) == Some(etag));
     let mut response = if same {
@@ -247,13 +251,16 @@ fn send_document(document: discovery::Document, parts: &request::Parts) -> Respo
         *response.status_mut() = http::StatusCode::NOT_MODIFIED;
         response
     } else {
-        respond(200, document.content_type, Payload::Bytes(document.bytes))
+        // What is compressed already stays as it is.
+        let gzip = document.encoding.is_none() && negotiate::gzip(&parts.headers);
+        write::whole(200, document.content_type, document.bytes, gzip)
     };
     let headers = response.headers_mut();
     if let Some(encoding) = document.encoding.filter(|_| !same) {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
     }
-    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.append(VARY, HeaderValue::from_static("Accept"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(document.cache_control));
     if let Some(etag) = etag {
         headers.insert(ETAG, etag);

@@ -33,7 +33,8 @@ struct State {
 
 /// The body of a watch.
 pub fn body(stream: WatchStream, form: Form, include: Included, clock: Clock, counting: Watching) -> Payload {
-    let state = State { stream, form, include, clock, counting, headed: false, ended: false, protobuf: Writer::default() };
+    let state =
+        State { stream, form, include, clock, counting, headed: false, ended: false, protobuf: Writer::default() };
     Payload::Stream(Box::pin(futures_util::stream::unfold(state, |mut state| async move {
         let chunk = state.next().await?;
         Some((chunk, state))

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use api::{Object, Status, Timestamp};
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING};
@@ -83,11 +84,12 @@ pub async fn answer(answer: Answer, resource: &Resource, writing: Writing) -> Re
 }
 
 /// A body that is at hand, compressed if it is long and the client takes that.
-pub fn whole(code: u16, media_type: &'static str, bytes: Vec<u8>, gzip: bool) -> Response<Payload> {
+pub fn whole(code: u16, media_type: &'static str, bytes: impl Into<Bytes>, gzip: bool) -> Response<Payload> {
+    let bytes = bytes.into();
     if gzip && bytes.len() > GZIP_BYTES_MIN {
         return compressed(respond(code, media_type, gzipped(&bytes).into()));
     }
-    respond(code, media_type, bytes.into())
+    respond(code, media_type, Payload::Bytes(bytes))
 }
 
 /// `299 - "text"`, as RFC 7234 has it.

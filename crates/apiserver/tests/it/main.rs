@@ -5,6 +5,7 @@
 mod auth_flow;
 mod deletes;
 mod doors;
+mod encodings;
 mod lists;
 mod streams;
 mod watches;

@@ -190,9 +190,18 @@ fn a_watch_event_is_framed() {
 fn text_that_does_not_fit_is_refused() {
     let pod = "io.k8s.api.core.v1.Pod";
     let cases = [
-        "", "{", "[]", "nul", r#"{"metadata"}"#, r#"{"metadata":{"name":7}}"#, r#"{"metadata":{"name":"a}}"#,
-        r#"{"metadata":{"name":"\u12"}}"#, r#"{"metadata":{"creationTimestamp":"today"}}"#, r#"{"spec":{"priority":1.5}}"#,
-        r#"{"spec":{"hostNetwork":"yes"}}"#, r#"{"metadata":{"name":"a"} "spec":{}}"#,
+        "",
+        "{",
+        "[]",
+        "nul",
+        r#"{"metadata"}"#,
+        r#"{"metadata":{"name":7}}"#,
+        r#"{"metadata":{"name":"a}}"#,
+        r#"{"metadata":{"name":"\u12"}}"#,
+        r#"{"metadata":{"creationTimestamp":"today"}}"#,
+        r#"{"spec":{"priority":1.5}}"#,
+        r#"{"spec":{"hostNetwork":"yes"}}"#,
+        r#"{"metadata":{"name":"a"} "spec":{}}"#,
     ];
     for json in cases {
         let mut out = Vec::new();
