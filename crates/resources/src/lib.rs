@@ -11,6 +11,7 @@ mod prelude;
 pub mod strategy;
 
 pub mod admissionregistration;
+pub mod apiextensions;
 pub mod apiregistration;
 pub mod apps;
 pub mod authentication;
@@ -51,6 +52,7 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(admissionregistration::validating_admission_policy_binding::Strategy),
     &Erased(admissionregistration::validating_admission_policy::Strategy),
     &Erased(admissionregistration::validating_webhook_configuration::Strategy),
+    &Erased(apiextensions::custom_resource_definition::Strategy),
     &Erased(apiregistration::api_service::Strategy),
     &Erased(apps::controller_revision::Strategy),
     &Erased(apps::deployment::Strategy),
