@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("api", &[]),
     ("cel", &["api"]),
-    ("structural", &["api", "cel"]),
+    ("structural", &["api"]),
     ("resources", &["api", "structural"]),
     ("store", &["base"]),
     ("pki", &["base"]),

@@ -47,6 +47,7 @@ fn names_scopes_and_keys_are_upstreams() {
         admissionregistration.k8s.io/v1/validatingadmissionpolicybindings c validatingadmissionpolicybindings ValidatingAdmissionPolicyBinding [] [api-extensions]
         admissionregistration.k8s.io/v1/validatingadmissionpolicies c validatingadmissionpolicies ValidatingAdmissionPolicy [] [api-extensions] status
         admissionregistration.k8s.io/v1/validatingwebhookconfigurations c validatingwebhookconfigurations ValidatingWebhookConfiguration [] [api-extensions]
+        apiextensions.k8s.io/v1/customresourcedefinitions c apiextensions.k8s.io/customresourcedefinitions CustomResourceDefinition [crd,crds] [api-extensions] status
         apiregistration.k8s.io/v1/apiservices c apiregistration.k8s.io/apiservices APIService [] [api-extensions] status
         apps/v1/controllerrevisions n controllerrevisions ControllerRevision [] []
         apps/v1/deployments n deployments Deployment [deploy] [all] scale,status

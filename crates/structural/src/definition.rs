@@ -111,14 +111,12 @@ fn stored_versions(definition: &CustomResourceDefinition, errors: &mut FieldErro
     let path = Path::new("status").child("storedVersions");
     for (index, stored) in status.stored_versions.iter().flatten().enumerate() {
         if !definition.spec.versions.iter().any(|version| version.name == *stored) {
-            errors.invalid(
-                &path.index(index),
-                stored.as_str(),
-                "missing from spec.versions; v1 was previously a \
-                storage version, and must remain in spec.versions until a storage migration ensures no data remains \
-                persisted in v1 and removes v1 from status.storedVersions"
-                    .replace("v1", stored),
+            let why = format!(
+                "missing from spec.versions; {stored} was previously a storage version, and must remain in \
+                 spec.versions until a storage migration ensures no data remains persisted in {stored} and removes \
+                 {stored} from status.storedVersions"
             );
+            errors.invalid(&path.index(index), stored.as_str(), why);
         }
     }
 }
@@ -138,7 +136,7 @@ fn approval(definition: &CustomResourceDefinition, errors: &mut FieldErrors) {
     let group = definition.spec.group.as_str();
     let is_protected = ["k8s.io", "kubernetes.io"]
         .iter()
-        .any(|suffix| group.strip_suffix(suffix).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.')));
+        .any(|suffix| group.strip_suffix(*suffix).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.')));
     if !is_protected {
         return;
     }

@@ -192,7 +192,6 @@ fn no_structure(props: &JSONSchemaProps, skips_any: bool, path: &Path, errors: &
     const EMPTY: &str = "must be empty to be structural";
     const UNDEFINED: &str = "must be undefined to be structural";
     const FALSE: &str = "must be false to be structural";
-    let has = |list: bool| list;
     let found = [
         ("type", is_set(&props.type_), EMPTY),
         ("additionalProperties", props.additional_properties.is_some(), UNDEFINED),
@@ -205,14 +204,14 @@ fn no_structure(props: &JSONSchemaProps, skips_any: bool, path: &Path, errors: &
         ("x-kubernetes-int-or-string", props.x_kubernetes_int_or_string == Some(true), FALSE),
         (
             "x-kubernetes-list-map-keys",
-            has(props.x_kubernetes_list_map_keys.as_ref().is_some_and(|keys| !keys.is_empty())),
+            props.x_kubernetes_list_map_keys.as_ref().is_some_and(|keys| !keys.is_empty()),
             EMPTY,
         ),
         ("x-kubernetes-list-type", props.x_kubernetes_list_type.is_some(), UNDEFINED),
         ("x-kubernetes-map-type", props.x_kubernetes_map_type.is_some(), UNDEFINED),
         (
             "x-kubernetes-validations",
-            has(props.x_kubernetes_validations.as_ref().is_some_and(|rules| !rules.is_empty())),
+            props.x_kubernetes_validations.as_ref().is_some_and(|rules| !rules.is_empty()),
             EMPTY,
         ),
     ];

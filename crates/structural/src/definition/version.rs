@@ -12,6 +12,7 @@ use super::{props, structure};
 use crate::json_path;
 use crate::node::Node;
 
+const NOT_PRINTABLE: &str = "must only contain printable UTF-8 characters; non-printable character found";
 const SELECTABLE_MAX: usize = 8;
 const COLUMN_TYPES: &[&str] = &["boolean", "date", "integer", "number", "string"];
 const COLUMN_FORMATS: &[&str] = &["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
@@ -32,11 +33,7 @@ pub(super) fn check(version: &CustomResourceDefinitionVersion, path: &Path, erro
             errors.invalid(&warning_path, "", "must not be empty");
         }
         if warning.chars().any(char::is_control) {
-            errors.invalid(
-                &warning_path,
-                warning.as_str(),
-                "must only contain printable UTF-8 characters; non-printable character found",
-            );
+            errors.invalid(&warning_path, warning.as_str(), NOT_PRINTABLE);
         }
     }
     match schema {
