@@ -64,9 +64,8 @@ static RGB: LazyLock<Regex> = LazyLock::new(|| {
     regex(&format!(r"^rgb\({PART},{PART},{PART}\)$"))
 });
 static DURATION: LazyLock<Regex> = LazyLock::new(|| {
-    regex(
-        r"^[+-]?(0|([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))*$",
-    )
+    const PART: &str = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)";
+    regex(&format!("^[+-]?(0|({PART})+)$"))
 });
 static WORDY_DURATION: LazyLock<Regex> = LazyLock::new(|| {
     regex(r"^([0-9]+\s*(ns|nano|us|µs|micro|ms|milli|s|sec|m|min|h|hr|hour|d|day|w|week|wk)s?(onds?|utes?)?\s*)+$")

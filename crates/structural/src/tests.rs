@@ -76,7 +76,8 @@ fn defaults_fill_what_is_missing_and_nulls_go() {
         "b": {"type": "integer", "default": 1, "nullable": true},
         "c": {"type": "integer"},
         "nested": {"type": "object", "default": {}, "properties": {"x": {"type": "string", "default": "y"}}},
-        "list": {"type": "array", "items": {"type": "object", "properties": {"p": {"type": "string", "default": "TCP"}}}},
+        "list": {"type": "array",
+                 "items": {"type": "object", "properties": {"p": {"type": "string", "default": "TCP"}}}},
     }));
     let cases = [
         (json!({}), json!({})),
@@ -208,7 +209,8 @@ fn what_is_as_it_was_is_not_found_fault_with() {
         "a": {"type": "integer", "minimum": 5},
         "b": {"type": "integer"},
         "keyed": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["n"],
-                  "items": {"type": "object", "properties": {"n": {"type": "string"}, "v": {"type": "string", "maxLength": 1}}}},
+                  "items": {"type": "object", "properties": {
+                      "n": {"type": "string"}, "v": {"type": "string", "maxLength": 1}}}},
     }));
     let old = json!({"spec": {"a": 1, "b": 1, "keyed": [{"n": "x", "v": "long"}]}});
     let new = json!({"spec": {"a": 1, "b": 2, "keyed": [{"n": "y", "v": "s"}, {"n": "x", "v": "long"}]}});
