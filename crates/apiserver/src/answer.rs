@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::{Object, Reply, Status, WatchEvent};
 
 use crate::cache::{Entry, Listed, Out, Step, Watcher};
+use crate::Server;
 use crate::catalog::Resource;
 
 /// A success. Failures are a [`Status`].
@@ -82,14 +83,17 @@ impl Answer {
 pub struct WatchStream {
     pub(crate) resource: Arc<Resource>,
     pub(crate) watcher: Watcher,
+    server: Arc<Server>,
     ready: std::collections::VecDeque<Out>,
+    /// Events that are being converted: who stops waiting loses none.
+    converting: Option<Vec<Out>>,
     /// The reader looks at each object once: what had to be decoded is not kept.
     passing: bool,
 }
 
 impl WatchStream {
-    pub(crate) fn new(resource: Arc<Resource>, watcher: Watcher) -> Self {
-        Self { resource, watcher, ready: Default::default(), passing: false }
+    pub(crate) fn new(server: Arc<Server>, resource: Arc<Resource>, watcher: Watcher) -> Self {
+        Self { resource, watcher, server, ready: Default::default(), converting: None, passing: false }
     }
 
     /// For a reader that looks at each object once: what had to be decoded is not kept.
@@ -105,7 +109,16 @@ impl WatchStream {
 
     /// The next batch, for transports that write bytes. Dropping the future loses nothing.
     pub async fn next_step(&mut self) -> Step {
-        self.watcher.next().await
+        if self.converting.is_none() {
+            match self.watcher.next().await {
+                Step::Events(events) if self.resource.custom.is_some() => self.converting = Some(events),
+                step => return step,
+            }
+        }
+        let events = self.converting.clone().unwrap_or_default();
+        let shown = self.resource.served_events(&self.server, events).await;
+        self.converting = None;
+        shown.map_or_else(|status| Step::End(Some(status)), Step::Events)
     }
 
     /// The next event; `None` when the watch ended in time. Dropping the future loses nothing. Events share their typed
@@ -115,7 +128,7 @@ impl WatchStream {
             if let Some(out) = self.ready.pop_front() {
                 return Some(self.typed(&out));
             }
-            match self.watcher.next().await {
+            match self.next_step().await {
                 Step::Events(events) => self.ready.extend(events),
                 Step::Bookmark { revision, initial_events_end } => {
                     return Some(WatchEvent::Bookmark { resource_version: revision.to_string(), initial_events_end });

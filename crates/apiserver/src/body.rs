@@ -7,6 +7,9 @@ use api::codec::{self, Parsed};
 use api::{Body, Kind, Object, Status, schema};
 use serde_json::Value;
 
+use crate::catalog::Resource;
+use crate::custom::Version;
+
 /// An object out of a body, and what the client is to be warned of.
 #[derive(Debug)]
 pub struct Decoded {
@@ -19,6 +22,23 @@ pub struct Decoded {
 /// # Errors
 /// 400 in upstream's words.
 pub fn decode(kind: &'static Kind, body: &Body, validation: FieldValidation) -> Result<Option<Decoded>, Status> {
+    decode_as(kind, None, body, validation)
+}
+
+/// As [`decode`], for a resource, built in or defined at run time.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_for(resource: &Resource, body: &Body, validation: FieldValidation) -> Result<Option<Decoded>, Status> {
+    decode_as(resource.kind(), resource.custom.as_deref(), body, validation)
+}
+
+fn decode_as(
+    kind: &'static Kind,
+    custom: Option<&Version>,
+    body: &Body,
+    validation: FieldValidation,
+) -> Result<Option<Decoded>, Status> {
     let (parsed, text) = match body {
         Body::None | Body::Delete(_) | Body::Patch(..) => return Ok(None),
         Body::Object(object) => return shared(kind, object).map(Some),
@@ -32,7 +52,13 @@ pub fn decode(kind: &'static Kind, body: &Body, validation: FieldValidation) -> 
         return Err(unrecognized(kind, &format!("couldn't get version/kind; json parse error: {why}"), text));
     }
     check_kind(kind, value)?;
-    from_parsed(kind, parsed, validation).map(Some)
+    match custom {
+        None => from_parsed(kind, parsed, validation).map(Some),
+        Some(version) => {
+            let read = version.read(parsed, validation).map_err(|why| unhandled(kind, &why))?;
+            Ok(Some(Decoded { object: Box::new(read.object), warnings: read.problems }))
+        }
+    }
 }
 
 fn shared(kind: &'static Kind, object: &Arc<dyn Object>) -> Result<Decoded, Status> {

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::Status;
 use base64::Engine;
@@ -31,13 +31,23 @@ pub use document::{Document, Headers};
 
 /// Everything that describes a set of resources. The server holds one and makes a new one when the set changes.
 pub struct Documents {
-    discovery: Discovery,
-    openapi: OpenApi,
+    served: Vec<Arc<Served>>,
+    discovery: OnceLock<Discovery>,
+    openapi: OnceLock<OpenApi>,
 }
 
 impl Documents {
-    pub fn new(served: Vec<Served>) -> Self {
-        Self { discovery: Discovery::new(&served), openapi: OpenApi::new(served) }
+    /// Writes nothing yet.
+    pub fn new(served: Vec<Arc<Served>>) -> Self {
+        Self { served, discovery: OnceLock::new(), openapi: OnceLock::new() }
+    }
+
+    fn discovery(&self) -> &Discovery {
+        self.discovery.get_or_init(|| Discovery::new(&self.served))
+    }
+
+    fn openapi(&self) -> &OpenApi {
+        self.openapi.get_or_init(|| OpenApi::new(self.served.clone()))
     }
 
     /// Answers a `GET`.
@@ -47,18 +57,18 @@ impl Documents {
     pub fn answer(&self, path: &str, query: Option<&str>, headers: &Headers) -> Option<Result<Document, Status>> {
         let path = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
         if path == "/" {
-            let mut paths = self.discovery.paths();
+            let mut paths = self.discovery().paths();
             let others = ["/.well-known/openid-configuration", "/healthz", "/livez", "/metrics", "/openapi/v2"];
             paths.extend(others.map(str::to_owned));
             paths.extend(["/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
-            paths.extend(self.openapi.paths());
+            paths.extend(self.openapi().paths());
             paths.sort();
             return Some(Ok(Document::new(JSON, Bytes::from(json!({"paths": paths}).to_string()))));
         }
         if path.starts_with("/openapi") {
-            return self.openapi.answer(path, query, headers);
+            return self.openapi().answer(path, query, headers);
         }
-        self.discovery.answer(path, headers)
+        self.discovery().answer(path, headers)
     }
 }
 
@@ -117,6 +127,7 @@ pub struct Served {
     pub group: Text,
     pub version: Text,
     pub kind: Text,
+    pub list_kind: Text,
     pub plural: Text,
     pub singular: Text,
     pub short: Vec<Text>,
@@ -130,6 +141,8 @@ pub struct Served {
     pub stored: bool,
     /// The built-in kind, whose schema is known.
     pub built_in: Option<&'static api::Kind>,
+    /// The schema of a kind defined at run time.
+    pub schema: Option<Arc<structural::Schema>>,
 }
 
 /// One subresource, with the kind that it speaks.
@@ -160,6 +173,7 @@ pub fn built_in(strategies: &[&'static dyn AnyStrategy]) -> Vec<Served> {
             group: kind.group.into(),
             version: kind.version.into(),
             kind: kind.kind.into(),
+            list_kind: format!("{}List", kind.kind).into(),
             plural: names.plural.into(),
             singular: names.singular.to_lowercase().into(),
             short: texts(names.short),
@@ -169,12 +183,13 @@ pub fn built_in(strategies: &[&'static dyn AnyStrategy]) -> Vec<Served> {
             subresources,
             stored: matches!(strategy.storage(), Storage::Stored { .. }),
             built_in: Some(kind),
+            schema: None,
         }
     };
     strategies.iter().map(served).collect()
 }
 
-fn subresource_of(subresource: Subresource, kind: &'static api::Kind) -> ServedSubresource {
+pub(crate) fn subresource_of(subresource: Subresource, kind: &'static api::Kind) -> ServedSubresource {
     let own = (kind.group, kind.version, kind.kind);
     let options = |name: &'static str| ("", "v1", name);
     let proxy = match kind.kind {
@@ -215,7 +230,7 @@ pub struct Discovery {
 
 impl Discovery {
     /// Writes the documents.
-    pub fn new(served: &[Served]) -> Self {
+    pub fn new(served: &[Arc<Served>]) -> Self {
         let mut documents = HashMap::new();
         let mut put = |path: String, value: Value| {
             documents.insert(path, Bytes::from(value.to_string()));
@@ -336,7 +351,7 @@ fn version_rank(version: &str) -> (u8, u32, u32) {
     }
 }
 
-fn groups(served: &[Served]) -> Vec<Group<'_>> {
+fn groups(served: &[Arc<Served>]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for one in served {
         let group = match groups.iter_mut().find(|group| group.name == one.group) {
@@ -366,14 +381,14 @@ impl Group<'_> {
         json!({"name": self.name, "versions": versions, "preferredVersion": preferred})
     }
 
-    fn aggregate(&self, served: &[Served]) -> Value {
+    fn aggregate(&self, served: &[Arc<Served>]) -> Value {
         let mut metadata = json!({"creationTimestamp": null});
         if !self.name.is_empty() {
             metadata["name"] = json!(self.name);
         }
         let version = |version: &&str| {
             let mut own: Vec<&Served> =
-                served.iter().filter(|one| one.group == self.name && one.version == *version).collect();
+                served.iter().map(|one| &**one).filter(|one| one.group == self.name && one.version == *version).collect();
             own.sort_by(|a, b| a.plural.cmp(&b.plural));
             let resources: Vec<Value> = own.into_iter().map(aggregated_resource).collect();
             json!({"version": version, "resources": resources, "freshness": "Current"})
@@ -415,7 +430,7 @@ fn storage_version_hash(one: &Served) -> String {
     STANDARD.encode(&hash[..8])
 }
 
-fn resource_list(served: &[Served], group: &str, version: &str) -> Value {
+fn resource_list(served: &[Arc<Served>], group: &str, version: &str) -> Value {
     let mut resources: Vec<(String, Value)> = Vec::new();
     for one in served.iter().filter(|one| one.group == group && one.version == version) {
         let mut value = json!({

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use api::Status;
 use api::schema::Descriptions;
@@ -125,7 +125,7 @@ struct Version {
 
 /// The documents for one set of resources.
 pub struct OpenApi {
-    served: Vec<Served>,
+    served: Vec<Arc<Served>>,
     versions: Vec<Version>,
     v2_json: OnceLock<Kept>,
     v2_protobuf: OnceLock<Kept>,
@@ -133,7 +133,7 @@ pub struct OpenApi {
 
 impl OpenApi {
     /// Writes nothing yet.
-    pub fn new(served: Vec<Served>) -> Self {
+    pub fn new(served: Vec<Arc<Served>>) -> Self {
         let all: BTreeSet<(String, String)> =
             served.iter().map(|one| (one.group.to_string(), one.version.to_string())).collect();
         let version = |(group, version): (String, String)| {
@@ -190,7 +190,7 @@ impl OpenApi {
 
     fn write_v3(&self, version: &Version) -> Kept {
         let own: Vec<&Served> =
-            self.served.iter().filter(|one| one.group == version.group && one.version == version.version).collect();
+            self.served.iter().map(|one| &**one).filter(|one| one.group == version.group && one.version == version.version).collect();
         let texts = descriptions(&own);
         let mut writer = Writer::new();
         writer.text(r#"{"openapi":"3.0.0","info":{"title":"Kubernetes","version":"v1.37.0"},"paths":{"#);
@@ -219,7 +219,7 @@ impl OpenApi {
     }
 
     fn write_v2_json(&self) -> Kept {
-        let all: Vec<&Served> = self.served.iter().collect();
+        let all: Vec<&Served> = self.served.iter().map(|one| &**one).collect();
         let texts = descriptions(&all);
         let mut writer = Writer::new();
         writer.text(r#"{"swagger":"2.0","info":{"title":"Kubernetes","version":"v1.37.0"},"paths":{"#);
@@ -232,7 +232,7 @@ impl OpenApi {
     }
 
     fn write_v2_protobuf(&self) -> Kept {
-        let all: Vec<&Served> = self.served.iter().collect();
+        let all: Vec<&Served> = self.served.iter().map(|one| &**one).collect();
         let texts = descriptions(&all);
         let mut writer = Writer::new();
         writer.bytes(&gnostic::head("Kubernetes", "v1.37.0"));

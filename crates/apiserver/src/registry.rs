@@ -84,6 +84,7 @@ pub async fn call(
         warnings: Vec::new(),
         recorded: false,
     };
+    context.warnings.extend(resource.custom.as_ref().and_then(|version| version.deprecation.clone()));
     let answer = if subresource.is_empty() {
         context.main(*verb, body, &call).await
     } else {
@@ -186,8 +187,9 @@ impl Context<'_> {
     }
 
     /// The whole object of an entry, `managedFields` included.
-    pub(crate) fn whole(&self, entry: &Entry) -> Result<Arc<dyn Object>, Status> {
-        self.resource.object_to_change(entry).map(Arc::from)
+    pub(crate) async fn whole(&self, entry: &Arc<Entry>) -> Result<Arc<dyn Object>, Status> {
+        let entry = self.resource.served_one(self.server, entry.clone()).await?;
+        self.resource.object_to_change(&entry).map(Arc::from)
     }
 
     pub(crate) fn conflict(&self, why: &str) -> Status {

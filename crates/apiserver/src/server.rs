@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Call, Status, Verb};
+use arc_swap::ArcSwap;
 use base::{Clock, Random, TaskGroup};
 use resources::AnyStrategy;
 use store::Store;
@@ -14,7 +15,8 @@ use crate::authn::Authenticator;
 use crate::authz::{Attributes, Authorizer, Decision, What};
 use crate::cache::{Caches, Filter, Transform, WatchOptions, Watcher};
 use crate::catalog::{Catalog, Resource};
-use crate::discovery::{self, Documents};
+use crate::custom::{self, follow::Customs};
+use crate::discovery::{self, Documents, Served};
 use crate::flow::Flow;
 use crate::http::metrics::Metrics;
 use crate::{Caller, Lookup, Outbound, admission, audit, authn, authz, registry};
@@ -94,7 +96,8 @@ pub struct Server {
     /// Held by whoever gives out cluster IPs and node ports.
     pub(crate) services: tokio::sync::Mutex<()>,
     pub(crate) metrics: Metrics,
-    documents: Documents,
+    documents: ArcSwap<Documents>,
+    customs: Customs,
     tasks: TaskGroup,
 }
 
@@ -106,23 +109,20 @@ impl Server {
     pub async fn start(store: Store, options: Options, tasks: TaskGroup) -> Result<Arc<Self>, Status> {
         let caches = Arc::new(Caches::new(store, options.clock));
         let catalog = Arc::new(Catalog::new(options.strategies, &caches, &options.transforms));
-        caches.fill().await?;
+        let customs = Customs::default();
+        caches.fill_then(|| customs.load(&catalog, &caches)).await?;
         let feed = caches.clone();
         tasks.spawn("watch cache", async move { feed.follow().await });
         let flow = Flow::new(options.reads_len_max, options.writes_len_max);
         let (lookup, metrics) = (Lookup { caches, catalog }, Metrics::default());
-        let documents = Documents::new(discovery::built_in(options.strategies));
         let outbound = Outbound::new(lookup.clone());
-        Ok(Arc::new(Self {
-            options,
-            lookup,
-            outbound,
-            flow,
-            services: tokio::sync::Mutex::default(),
-            metrics,
-            documents,
-            tasks,
-        }))
+        let services = tokio::sync::Mutex::default();
+        let documents = ArcSwap::from_pointee(Documents::new(Vec::new()));
+        let server =
+            Arc::new(Self { options, lookup, outbound, flow, services, metrics, documents, customs, tasks });
+        server.describe_anew();
+        server.tasks.spawn("custom resources", custom::follow::follow(server.clone()));
+        Ok(server)
     }
 
     /// The server's own view of the cluster.
@@ -146,8 +146,21 @@ impl Server {
     }
 
     /// Discovery and OpenAPI of what is served.
-    pub(crate) fn documents(&self) -> &Documents {
-        &self.documents
+    pub(crate) fn documents(&self) -> Arc<Documents> {
+        self.documents.load_full()
+    }
+
+    /// What is served has changed: discovery and OpenAPI are written anew when they are next asked for.
+    pub(crate) fn describe_anew(&self) {
+        let mut served: Vec<Arc<Served>> =
+            discovery::built_in(self.options.strategies).into_iter().map(Arc::new).collect();
+        let custom = self.lookup.catalog.custom();
+        served.extend(custom.values().filter_map(|resource| Some(resource.custom.as_ref()?.described.clone())));
+        self.documents.store(Arc::new(Documents::new(served)));
+    }
+
+    pub(crate) fn customs(&self) -> &Customs {
+        &self.customs
     }
 
     pub(crate) fn caches(&self) -> &Arc<Caches> {
@@ -196,7 +209,7 @@ impl Server {
     ///
     /// # Errors
     /// What the client is answered instead; errors later on are events.
-    pub async fn watch(&self, caller: &Arc<Caller>, call: Call) -> Result<WatchStream, Status> {
+    pub async fn watch(self: &Arc<Self>, caller: &Arc<Caller>, call: Call) -> Result<WatchStream, Status> {
         let recording = self.recording(caller, &call);
         let allowed = self.authorize_call(caller, &call);
         let reason = allowed.as_ref().ok().cloned();
@@ -223,7 +236,7 @@ impl Server {
 
     /// As [`Server::watch`] once the caller is authorized. `typed`: the reader wants objects, not bytes.
     pub(crate) async fn start_watch(
-        &self,
+        self: &Arc<Self>,
         resource: Arc<Resource>,
         call: &Call,
         typed: bool,
@@ -243,7 +256,7 @@ impl Server {
             typed,
         };
         let watcher = Watcher::start(self.caches().clone(), cache, options, self.tasks.cancelled()).await?;
-        Ok(WatchStream::new(resource, watcher))
+        Ok(WatchStream::new(self.clone(), resource, watcher))
     }
 
     pub(crate) fn filter(&self, resource: &Resource, call: &Call) -> Result<Filter, Status> {
@@ -255,6 +268,7 @@ impl Server {
             call.options.label_selector.as_deref(),
             call.options.field_selector.as_deref(),
             resource.convert.map(|convert| convert.stored_path),
+            resource.custom.as_deref().map(|version| version as &dyn AnyStrategy),
         )
     }
 

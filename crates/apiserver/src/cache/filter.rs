@@ -31,7 +31,7 @@ enum Field {
 
 impl Filter {
     /// From a request's parameters. `strategy` is the stored form's: it says which fields may be named, `stored_path`
-    /// what they are called there.
+    /// what they are called there; `served`: the version that is asked, if that is not the same.
     ///
     /// # Errors
     /// 400 for selectors that do not parse and fields that cannot be selected by.
@@ -42,6 +42,7 @@ impl Filter {
         labels: Option<&str>,
         fields: Option<&str>,
         stored_path: Option<fn(&str) -> String>,
+        served: Option<&dyn AnyStrategy>,
     ) -> Result<Self, Status> {
         let mut filter = Self {
             namespace: namespace.filter(|namespace| !namespace.is_empty()).map(str::to_owned),
@@ -59,7 +60,9 @@ impl Filter {
                     Some(stored_path) => find(strategy, &stored_path(&term.path)),
                     None => find(strategy, &term.path),
                 };
-                let field = field.map_err(|()| not_selectable(strategy, &term.path))?;
+                // A version defined at run time offers its own fields only; the cache has those of every version.
+                let offered = served.is_none_or(|served| find(served, &term.path).is_ok());
+                let field = field.ok().filter(|_| offered).ok_or_else(|| not_selectable(strategy, &term.path))?;
                 let equals = term.operator == FieldOperator::Equals;
                 filter.fields.push(Term { field, equals, value: term.value.clone() });
             }
@@ -130,7 +133,7 @@ fn find(strategy: &dyn AnyStrategy, path: &str) -> Result<Field, ()> {
 }
 
 fn not_selectable(strategy: &dyn AnyStrategy, path: &str) -> Status {
-    Status::bad_request(if strategy.selectable_paths().is_empty() {
+    Status::bad_request(if strategy.selectable_paths().is_empty() && !strategy.kind().is_custom() {
         format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
     } else {
         format!("field label not supported: {path}")

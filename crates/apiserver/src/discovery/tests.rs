@@ -4,7 +4,7 @@ use super::*;
 
 fn get(path: &str, accept: &str) -> Option<Result<Document, Status>> {
     let headers = Headers { accept: accept.to_owned(), host: "10.0.0.1:6443".to_owned(), ..Headers::default() };
-    Documents::new(built_in(resources::ALL)).answer(path, None, &headers)
+    Documents::new(built_in(resources::ALL).into_iter().map(std::sync::Arc::new).collect()).answer(path, None, &headers)
 }
 
 fn json_of(document: Option<Result<Document, Status>>) -> Value {

@@ -139,6 +139,8 @@ fn operation<'a>(one: &'a Served, method: &'static str, action: &'static str, wh
     let gv = camel_group_version(one);
     let (parameters, body): (&'static [Parameter], _) = match action {
         "post" | "put" => (WRITE, Some((schemas::name_of(one), &[JSON, YAML] as &[_]))),
+        // Without types of ours there is nothing to merge by.
+        "patch" if one.built_in.is_none() => (PATCH, Some((format!("{META}Patch"), &PATCHES[..3]))),
         "patch" => (PATCH, Some((format!("{META}Patch"), PATCHES))),
         "delete" => (DELETE, Some((format!("{META}DeleteOptions"), &[JSON] as &[_]))),
         "deletecollection" => (DELETE_COLLECTION, Some((format!("{META}DeleteOptions"), &[JSON] as &[_]))),
@@ -218,7 +220,7 @@ fn subresource_operations<'a>(one: &'a Served, sub: &'a ServedSubresource) -> Ve
         } else {
             operation.answer = schema.clone();
             if let (Some((body, types)), Some(schema)) = (&operation.body, &schema)
-                && *types != PATCHES
+                && !PATCHES.starts_with(types)
             {
                 debug_assert!(!body.is_empty());
                 operation.body = Some((schema.clone(), *types));

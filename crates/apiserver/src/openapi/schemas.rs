@@ -50,7 +50,9 @@ pub(super) fn all<'a>(
             }
             None => {
                 add(&format!("{META}ObjectMeta"), &mut names);
-                foreign.push((name_of(one), foreign_schema(one)));
+                add(&format!("{META}ListMeta"), &mut names);
+                foreign.push((name_of(one), foreign_schema(one, dialect)));
+                foreign.push((format!("{}List", name_of(one)), foreign_list(one, dialect)));
             }
         }
         for sub in &one.subresources {
@@ -100,11 +102,35 @@ fn named(type_: &Type) -> Option<&'static str> {
 }
 
 /// A resource whose schema is not known here: an object.
-fn foreign_schema(one: &Served) -> Value {
+fn foreign_schema(one: &Served, dialect: Dialect) -> Value {
+    let mut schema = match &one.schema {
+        Some(schema) if dialect == Dialect::V2 => schema.openapi_v2(),
+        Some(schema) => schema.openapi_v3(),
+        None => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+    };
+    let properties = &mut schema["properties"];
+    if !properties.is_object() {
+        *properties = json!({});
+    }
+    properties["apiVersion"] = json!({"type": "string", "description": "The version of this object's schema."});
+    properties["kind"] = json!({"type": "string", "description": "The kind of this object."});
+    properties["metadata"] = dialect.reference(&format!("{META}ObjectMeta"));
+    schema["x-kubernetes-group-version-kind"] =
+        json!([{"group": one.group, "version": one.version, "kind": one.kind}]);
+    schema
+}
+
+fn foreign_list(one: &Served, dialect: Dialect) -> Value {
     json!({
         "type": "object",
-        "x-kubernetes-preserve-unknown-fields": true,
-        "x-kubernetes-group-version-kind": [{"group": one.group, "version": one.version, "kind": one.kind}],
+        "required": ["items"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": dialect.reference(&format!("{META}ListMeta")),
+            "items": {"type": "array", "items": dialect.reference(&name_of(one))},
+        },
+        "x-kubernetes-group-version-kind": [{"group": one.group, "version": one.version, "kind": one.list_kind}],
     })
 }
 

@@ -20,7 +20,7 @@ const GENERATED_SUFFIX_LEN: usize = 5;
 
 impl Context<'_> {
     pub(super) async fn create(&mut self, body: &Body) -> Result<Answer, Status> {
-        let decoded = body::decode(self.resource.kind(), body, self.options.field_validation)?
+        let decoded = body::decode_for(self.resource, body, self.options.field_validation)?
             .ok_or_else(|| Status::bad_request("the request body is empty"))?;
         self.warnings.extend(decoded.warnings);
         self.create_object(decoded.object).await.map(Answer::created)
@@ -28,6 +28,12 @@ impl Context<'_> {
 
     /// Everything after decoding. An update of a missing object ends here too.
     pub(super) async fn create_object(&mut self, mut object: Box<dyn Object>) -> Result<Payload, Status> {
+        if self.resource.custom.as_ref().is_some_and(|version| version.terminating) {
+            let mut status = Status::method_not_allowed(self.resource.group(), self.resource.plural(), "create");
+            let why = "create not allowed while custom resource definition is terminating";
+            status.0.message = Some(why.to_owned());
+            return Err(status);
+        }
         metadata::match_namespace(self.namespace(), &mut *object)?;
         if !object.resource_version().is_empty() && object.resource_version() != "0" {
             return Err(super::read::plain(

@@ -79,6 +79,8 @@ impl Context<'_> {
         }
         let code = if listed.entries.is_empty() { None } else { Some(listed.entries.len()) };
         tracing::debug!(resource = self.resource.plural(), deleted = code, "a collection was deleted");
+        let mut listed = listed;
+        listed.entries = self.resource.served(self.server, listed.entries).await?;
         Ok(Answer::ok(Payload::List(self.resource.clone(), listed)))
     }
 
@@ -108,7 +110,7 @@ impl Context<'_> {
 
     /// One try; `None` if the object changed meanwhile.
     async fn try_delete(&mut self, entry: &Arc<Entry>, options: &DeleteOptions) -> Result<Option<Answer>, Status> {
-        let object = self.whole(entry)?;
+        let object = self.whole(entry).await?;
         self.check_preconditions(options, &*object)?;
         self.admit(Phase::Mutate, Operation::Delete, None, Some(&object), Some(options)).await?;
         self.admit(Phase::Validate, Operation::Delete, None, Some(&object), Some(options)).await?;
@@ -118,23 +120,23 @@ impl Context<'_> {
                 let Some(gone) = self.store_gone(entry).await? else { return Ok(None) };
                 let names = (self.resource.group(), self.resource.plural());
                 Ok(Some(Answer::ok(if ANSWERS_OBJECT.contains(&names) {
-                    self.payload(gone)
+                    self.payload(gone).await?
                 } else {
                     Payload::Status(Box::new(Status::deleted(names.0, names.1, entry.name(), object.uid())))
                 })))
             }
             Step::Mark(marked) => match self.store_changed(entry, marked).await? {
-                Written::Done(entry) => Ok(Some(self.accepted(entry, options))),
+                Written::Done(entry) => Ok(Some(self.accepted(entry, options).await?)),
                 Written::Stale => Ok(None),
             },
-            Step::Nothing => Ok(Some(self.accepted(entry.clone(), options))),
+            Step::Nothing => Ok(Some(self.accepted(entry.clone(), options).await?)),
         }
     }
 
-    fn accepted(&self, entry: Arc<Entry>, options: &DeleteOptions) -> Answer {
+    async fn accepted(&self, entry: Arc<Entry>, options: &DeleteOptions) -> Result<Answer, Status> {
         let foreground = options.propagation_policy.as_deref() == Some("Foreground");
         let code = if foreground || options.orphan_dependents == Some(false) { 202 } else { 200 };
-        Answer { code, payload: self.payload(entry), warnings: Vec::new() }
+        Ok(Answer { code, payload: self.payload(entry).await?, warnings: Vec::new() })
     }
 
     fn check_preconditions(&self, options: &DeleteOptions, object: &dyn Object) -> Result<(), Status> {
@@ -193,6 +195,7 @@ fn check_options(options: &DeleteOptions) -> Result<(), Status> {
 /// What a delete does. `grace` is what the resource makes of the wish in `options`; `None`: it knows no grace.
 fn plan(object: &dyn Object, options: &DeleteOptions, grace: Option<i64>, now: Timestamp) -> Step {
     let mut marked = object.boxed_clone();
+    crate::custom::terminate::mark(&mut *marked, now);
     set_dependents_finalizers(&mut *marked, options);
     let finalizers_changed = marked.metadata().finalizers != object.metadata().finalizers;
     let pending = namespace::has_finalizers(&*marked);

@@ -19,11 +19,8 @@ pub(crate) enum Written {
 
 impl Context<'_> {
     /// The object in its stored form: of the stored kind, without `resourceVersion`.
-    fn to_stored(&self, object: Box<dyn Object>) -> (Box<dyn Object>, Bytes) {
-        let mut object = match self.resource.convert {
-            Some(convert) => (convert.to_stored)(&*object),
-            None => object,
-        };
+    async fn to_stored(&self, object: Box<dyn Object>) -> Result<(Box<dyn Object>, Bytes), Status> {
+        let mut object = self.resource.stored_form(self.server, object).await?;
         let metadata = object.metadata_mut();
         metadata.resource_version = None;
         metadata.self_link = None;
@@ -35,7 +32,7 @@ impl Context<'_> {
         metadata.managed_fields.take_if(|all| all.is_empty());
         // Kept for long: without the room an encoder leaves at the end.
         let json = Bytes::from(object.encode().into_boxed_slice());
-        (object, json)
+        Ok((object, json))
     }
 
     fn ttl(&self) -> Option<Duration> {
@@ -55,12 +52,12 @@ impl Context<'_> {
             }
             return Ok(Payload::Object(Arc::from(object)));
         }
-        let (object, json) = self.to_stored(object);
+        let (object, json) = self.to_stored(object).await?;
         let value = self.cache.seal(&key, json.clone())?;
         let prepared = Prepared::new(&key, json, value.clone(), object);
         caches.announce(prepared.clone());
         match caches.store.create(&key, value.clone(), self.ttl()).await {
-            Ok(revision) => Ok(Payload::Entry(self.resource.clone(), prepared.entry(self.cache, revision.0)?)),
+            Ok(revision) => self.payload(prepared.entry(self.cache, revision.0)?).await,
             Err(error) => {
                 caches.retract(&value);
                 Err(crate::status::of_object(error, self.resource.group(), self.resource.plural(), name))
@@ -71,7 +68,7 @@ impl Context<'_> {
     /// Replaces `old` with `object`. Nothing is written if nothing changed, or in a dry run (the entry is then one that
     /// is in no cache).
     pub(crate) async fn store_changed(&self, old: &Arc<Entry>, object: Box<dyn Object>) -> Result<Written, Status> {
-        let (object, json) = self.to_stored(object);
+        let (object, json) = self.to_stored(object).await?;
         if json == *old.stored() {
             return Ok(Written::Done(old.clone()));
         }

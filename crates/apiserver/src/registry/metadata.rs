@@ -1,7 +1,7 @@
 //! What holds for the metadata of every kind (apimachinery `pkg/api/validation`).
 
 use api::meta::v1::{ObjectMeta, OwnerReference};
-use api::{FieldErrors, Object, Path, Status, Timestamp, name};
+use api::{FieldErrors, Kind, Object, Path, Status, Timestamp, name};
 use resources::{AnyStrategy, Scope};
 use serde_json::Value;
 
@@ -85,7 +85,7 @@ pub fn validate(strategy: &dyn AnyStrategy, object: &dyn Object) -> FieldErrors 
     } else if !object.namespace().is_empty() {
         errors.forbidden(&at.child("namespace"), "not allowed on this type");
     }
-    common(&mut errors, &at, metadata);
+    common(&mut errors, &at, metadata, has_own_finalizers(object.kind()));
     errors
 }
 
@@ -93,6 +93,7 @@ pub fn validate(strategy: &dyn AnyStrategy, object: &dyn Object) -> FieldErrors 
 pub fn validate_update(new: &dyn Object, old: &dyn Object) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let at = Path::new("metadata");
+    let own_finalizers = has_own_finalizers(new.kind());
     let (new, old) = (new.metadata(), old.metadata());
     let texts =
         [("name", &new.name, &old.name), ("namespace", &new.namespace, &old.namespace), ("uid", &new.uid, &old.uid)];
@@ -130,7 +131,7 @@ pub fn validate_update(new: &dyn Object, old: &dyn Object) -> FieldErrors {
             errors.forbidden(&at.child("finalizers"), why);
         }
     }
-    common(&mut errors, &at, new);
+    common(&mut errors, &at, new, own_finalizers);
     errors
 }
 
@@ -154,7 +155,12 @@ pub fn keep_system_fields(new: &mut dyn Object, old: &dyn Object) {
     new.self_link = None;
 }
 
-fn common(errors: &mut FieldErrors, at: &Path, metadata: &ObjectMeta) {
+/// Whether finalizers without a domain are Kubernetes' own on this kind, and no others are taken.
+fn has_own_finalizers(kind: &Kind) -> bool {
+    !kind.is_custom() && !matches!(kind.group, "apiextensions.k8s.io" | "apiregistration.k8s.io")
+}
+
+fn common(errors: &mut FieldErrors, at: &Path, metadata: &ObjectMeta, own_finalizers: bool) {
     if let Some(generation) = metadata.generation.filter(|generation| *generation < 0) {
         errors.invalid(&at.child("generation"), generation, "must be greater than or equal to 0");
     }
@@ -174,7 +180,7 @@ fn common(errors: &mut FieldErrors, at: &Path, metadata: &ObjectMeta) {
         errors.too_long(&annotations, ANNOTATIONS_BYTES_MAX);
     }
     owners(errors, &at.child("ownerReferences"), metadata.owner_references.as_deref().unwrap_or_default());
-    finalizers(errors, &at.child("finalizers"), metadata.finalizers.as_deref().unwrap_or_default());
+    finalizers(errors, &at.child("finalizers"), metadata.finalizers.as_deref().unwrap_or_default(), own_finalizers);
 }
 
 fn owners(errors: &mut FieldErrors, at: &Path, owners: &[OwnerReference]) {
@@ -210,11 +216,11 @@ fn owned(owner: &OwnerReference) -> Value {
     serde_json::json!({"apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid})
 }
 
-fn finalizers(errors: &mut FieldErrors, at: &Path, finalizers: &[String]) {
+fn finalizers(errors: &mut FieldErrors, at: &Path, finalizers: &[String], own_only: bool) {
     let has = |wanted: &str| finalizers.iter().any(|own| own == wanted);
     for (index, own) in finalizers.iter().enumerate() {
         name::qualified(own).into_iter().for_each(|why| errors.invalid(at, own.as_str(), why));
-        if !own.contains('/') && !STANDARD_FINALIZERS.contains(&own.as_str()) {
+        if own_only && !own.contains('/') && !STANDARD_FINALIZERS.contains(&own.as_str()) {
             errors.invalid(
                 &at.index(index),
                 own.as_str(),

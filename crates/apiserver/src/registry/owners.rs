@@ -47,13 +47,16 @@ impl Context<'_> {
     pub(super) async fn apply(&mut self, text: &Bytes) -> Result<Answer, Status> {
         let kind = self.resource.kind();
         let definition = schema::definition(kind.definition)
-            .ok_or_else(|| Status::unsupported_media_type(super::patch::PATCH_TYPES))?;
+            .ok_or_else(|| Status::unsupported_media_type(super::patch::patch_types(self.resource)))?;
         let parsed = codec::parse_yaml(text).map_err(|error| Status::bad_request(error.to_string()))?;
         let mut config = parsed.value;
         name_it(&mut config, self.name(), self.namespace());
         for _ in 0..=TRIES_MAX {
             let old = self.current().await?;
-            let live = old.as_ref().map(|old| self.whole(old)).transpose()?;
+            let live = match &old {
+                Some(old) => Some(self.whole(old).await?),
+                None => None,
+            };
             let asked = config["metadata"]["resourceVersion"].as_str().unwrap_or_default();
             let version = live.as_ref().map_or("", |live| live.resource_version());
             if !asked.is_empty() && asked != version {
@@ -73,7 +76,7 @@ impl Context<'_> {
                 return self.create_object(decoded.object).await.map(Answer::created);
             };
             if let Tried::Done(entry) = self.try_update(&old, &live, decoded.object).await? {
-                return Ok(Answer::ok(self.payload(entry)));
+                return Ok(Answer::ok(self.payload(entry).await?));
             }
         }
         Err(self.conflict(MODIFIED))

@@ -31,15 +31,22 @@ pub async fn get(
     let name = target.name.as_deref().unwrap_or_default();
     let entry = current(server, cache, &cache.key(namespace, name)).await?;
     let entry = entry.ok_or_else(|| resource.not_found(name))?;
-    Ok(Answer::ok(Payload::Entry(resource.clone(), entry)))
+    let entry = resource.served_one(server, entry).await?;
+    Ok(Answer::ok(Payload::Entry(resource.clone(), entry)).warn(deprecation(resource)))
 }
 
 /// A collection, or a page of it.
 pub async fn list(server: &Server, resource: &Arc<Resource>, call: &Call) -> Result<Answer, Status> {
     let cache = resource.cache("list")?;
     let options = list_options(server, resource, call)?;
-    let listed = server.caches().list(cache, &options).await?;
-    Ok(Answer::ok(Payload::List(resource.clone(), listed)))
+    let mut listed = server.caches().list(cache, &options).await?;
+    listed.entries = resource.served(server, listed.entries).await?;
+    Ok(Answer::ok(Payload::List(resource.clone(), listed)).warn(deprecation(resource)))
+}
+
+/// What readers of a version that is on its way out are warned of.
+fn deprecation(resource: &Resource) -> Vec<String> {
+    resource.custom.as_ref().and_then(|version| version.deprecation.clone()).into_iter().collect()
 }
 
 /// The parameters of a list, checked.

@@ -17,13 +17,14 @@ use crate::cache::Entry;
 const TRIES_MAX: usize = 5;
 
 impl Context<'_> {
-    fn scale_of(&self, entry: &Entry) -> Result<Scale, Status> {
-        let object = self.resource.object(entry)?;
+    async fn scale_of(&self, entry: &Arc<Entry>) -> Result<Scale, Status> {
+        let entry = self.resource.served_one(self.server, entry.clone()).await?;
+        let object = self.resource.object(&entry)?;
         self.resource.strategy.scale(&*object).ok_or_else(Status::unknown_resource)
     }
 
     pub(super) async fn get_scale(&self) -> Result<Answer, Status> {
-        let scale = self.scale_of(&*self.existing().await?)?;
+        let scale = self.scale_of(&self.existing().await?).await?;
         Ok(Answer::ok(Payload::Object(Arc::new(scale))))
     }
 
@@ -46,7 +47,7 @@ impl Context<'_> {
     ) -> Result<Answer, Status> {
         for _ in 0..=TRIES_MAX {
             let old = self.existing().await?;
-            let current = self.scale_of(&old)?;
+            let current = self.scale_of(&old).await?;
             let changed = change(&current)?;
             let wanted: &Scale = changed.as_any().downcast_ref().ok_or_else(Status::unknown_resource)?;
             if !matches!(wanted.resource_version(), "" | "0") && wanted.resource_version() != current.resource_version()
@@ -58,11 +59,11 @@ impl Context<'_> {
             }
             let replicas = wanted.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
             self.check_replicas(replicas)?;
-            let whole = self.whole(&old)?;
+            let whole = self.whole(&old).await?;
             let mut object = whole.boxed_clone();
             self.resource.strategy.set_scale(&mut *object, replicas);
             if let Tried::Done(entry) = self.try_update(&old, &whole, object).await? {
-                return Ok(Answer::ok(Payload::Object(Arc::new(self.scale_of(&entry)?))));
+                return Ok(Answer::ok(Payload::Object(Arc::new(self.scale_of(&entry).await?))));
             }
             // Somebody was faster: a client that named a version is refused above, others are served on the new one.
         }

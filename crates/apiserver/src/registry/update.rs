@@ -25,7 +25,7 @@ pub(super) enum Tried {
 impl Context<'_> {
     /// `PUT`.
     pub(super) async fn update(&mut self, body: &Body) -> Result<Answer, Status> {
-        let decoded = body::decode(self.resource.kind(), body, self.options.field_validation)?
+        let decoded = body::decode_for(self.resource, body, self.options.field_validation)?
             .ok_or_else(|| Status::bad_request("the request body is empty"))?;
         let warned = self.warnings.len();
         self.warnings.extend(decoded.warnings);
@@ -52,9 +52,9 @@ impl Context<'_> {
                 }
                 _ => {}
             }
-            let whole = self.whole(&old)?;
+            let whole = self.whole(&old).await?;
             if let Tried::Done(entry) = self.try_update(&old, &whole, object.boxed_clone()).await? {
-                return Ok(Answer::ok(self.payload(entry)));
+                return Ok(Answer::ok(self.payload(entry).await?));
             }
             if asked.is_some() {
                 return Err(self.conflict(MODIFIED));
@@ -76,8 +76,9 @@ impl Context<'_> {
     }
 
     /// What a dry run made is in no cache and has no bytes in the store, but is an entry like any other.
-    pub(super) fn payload(&self, entry: Arc<Entry>) -> Payload {
-        Payload::Entry(self.resource.clone(), entry)
+    pub(super) async fn payload(&self, entry: Arc<Entry>) -> Result<Payload, Status> {
+        let entry = self.resource.served_one(self.server, entry).await?;
+        Ok(Payload::Entry(self.resource.clone(), entry))
     }
 
     async fn create_by_update(&mut self, mut object: Box<dyn Object>, asked: Option<&str>) -> Result<Answer, Status> {
@@ -163,7 +164,7 @@ impl Context<'_> {
         if goes_with_its_finalizers(&*new, old) {
             let last = new.boxed_clone();
             let Some(gone) = self.store_gone(old_entry).await? else { return Ok(Tried::Stale) };
-            return Ok(Tried::Done(self.last_form(&gone, last)?));
+            return Ok(Tried::Done(self.last_form(&gone, last).await?));
         }
         Ok(match self.store_changed(old_entry, new).await? {
             Written::Done(entry) => Tried::Done(entry),
@@ -172,11 +173,8 @@ impl Context<'_> {
     }
 
     /// The object as the update would have left it: what the client sees of an object that is gone.
-    fn last_form(&self, gone: &Arc<Entry>, last: Box<dyn Object>) -> Result<Arc<Entry>, Status> {
-        let mut last = match self.resource.convert {
-            Some(convert) => (convert.to_stored)(&*last),
-            None => last,
-        };
+    async fn last_form(&self, gone: &Arc<Entry>, last: Box<dyn Object>) -> Result<Arc<Entry>, Status> {
+        let mut last = self.resource.stored_form(self.server, last).await?;
         last.metadata_mut().resource_version = None;
         let json = bytes::Bytes::from(last.encode());
         Entry::from_object(&*self.cache.strategy, gone.key.clone(), gone.revision, json, last, true).map(Arc::new)

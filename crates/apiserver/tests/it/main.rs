@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod auth_flow;
+mod custom;
 mod deletes;
 mod doors;
 mod encodings;
