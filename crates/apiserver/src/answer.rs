@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use api::{Object, Reply, Status, WatchEvent};
 
-use crate::cache::{Entry, Listed, Out, Step, Watcher};
 use crate::Server;
+use crate::cache::{Entry, Listed, Out, Step, Watcher};
 use crate::catalog::Resource;
 
 /// A success. Failures are a [`Status`].

@@ -387,8 +387,11 @@ impl Group<'_> {
             metadata["name"] = json!(self.name);
         }
         let version = |version: &&str| {
-            let mut own: Vec<&Served> =
-                served.iter().map(|one| &**one).filter(|one| one.group == self.name && one.version == *version).collect();
+            let mut own: Vec<&Served> = served
+                .iter()
+                .map(|one| &**one)
+                .filter(|one| one.group == self.name && one.version == *version)
+                .collect();
             own.sort_by(|a, b| a.plural.cmp(&b.plural));
             let resources: Vec<Value> = own.into_iter().map(aggregated_resource).collect();
             json!({"version": version, "resources": resources, "freshness": "Current"})

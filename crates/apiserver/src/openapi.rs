@@ -189,8 +189,12 @@ impl OpenApi {
     }
 
     fn write_v3(&self, version: &Version) -> Kept {
-        let own: Vec<&Served> =
-            self.served.iter().map(|one| &**one).filter(|one| one.group == version.group && one.version == version.version).collect();
+        let own: Vec<&Served> = self
+            .served
+            .iter()
+            .map(|one| &**one)
+            .filter(|one| one.group == version.group && one.version == version.version)
+            .collect();
         let texts = descriptions(&own);
         let mut writer = Writer::new();
         writer.text(r#"{"openapi":"3.0.0","info":{"title":"Kubernetes","version":"v1.37.0"},"paths":{"#);

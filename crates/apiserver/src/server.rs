@@ -118,8 +118,7 @@ impl Server {
         let outbound = Outbound::new(lookup.clone());
         let services = tokio::sync::Mutex::default();
         let documents = ArcSwap::from_pointee(Documents::new(Vec::new()));
-        let server =
-            Arc::new(Self { options, lookup, outbound, flow, services, metrics, documents, customs, tasks });
+        let server = Arc::new(Self { options, lookup, outbound, flow, services, metrics, documents, customs, tasks });
         server.describe_anew();
         server.tasks.spawn("custom resources", custom::follow::follow(server.clone()));
         Ok(server)

@@ -27,7 +27,12 @@ impl Conversion {
     ///
     /// # Errors
     /// 500 in upstream's words if the webhook fails.
-    pub async fn convert(&self, server: &Server, objects: Vec<Custom>, to: &'static Kind) -> Result<Vec<Custom>, Status> {
+    pub async fn convert(
+        &self,
+        server: &Server,
+        objects: Vec<Custom>,
+        to: &'static Kind,
+    ) -> Result<Vec<Custom>, Status> {
         if objects.iter().all(|object| object.kind() == to) {
             return Ok(objects);
         }
@@ -48,7 +53,11 @@ impl Resource {
     ///
     /// # Errors
     /// As [`Conversion::convert`].
-    pub(crate) async fn served(&self, server: &Server, mut entries: Vec<Arc<Entry>>) -> Result<Vec<Arc<Entry>>, Status> {
+    pub(crate) async fn served(
+        &self,
+        server: &Server,
+        mut entries: Vec<Arc<Entry>>,
+    ) -> Result<Vec<Arc<Entry>>, Status> {
         let Some(version) = &self.custom else { return Ok(entries) };
         let foreign: Vec<usize> =
             entries.iter().enumerate().filter(|(_, e)| e.kind() != version.kind).map(|(at, _)| at).collect();
@@ -102,7 +111,11 @@ impl Resource {
     ///
     /// # Errors
     /// As [`Conversion::convert`].
-    pub(crate) async fn stored_form(&self, server: &Server, object: Box<dyn Object>) -> Result<Box<dyn Object>, Status> {
+    pub(crate) async fn stored_form(
+        &self,
+        server: &Server,
+        object: Box<dyn Object>,
+    ) -> Result<Box<dyn Object>, Status> {
         match (&self.custom, self.convert) {
             (None, None) => Ok(object),
             (None, Some(convert)) => Ok((convert.to_stored)(&*object)),

@@ -97,7 +97,9 @@ fn printer_column(of: &CustomResourceColumnDefinition) -> Option<PrinterColumn> 
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let description = match text(&of.description) {
         // As upstream describes a column of which nothing is said.
-        empty if empty.is_empty() => format!("Custom resource definition column (in JSONPath format): {}", of.json_path),
+        empty if empty.is_empty() => {
+            format!("Custom resource definition column (in JSONPath format): {}", of.json_path)
+        }
         description => description,
     };
     let definition = column(&of.name, &of.type_, &text(&of.format), &description, of.priority.unwrap_or_default());

@@ -104,7 +104,12 @@ impl Customs {
         let defined = &serving.get(name)?.defined;
         let cache = catalog.any_version(&defined.group, &defined.plural)?.cache.clone();
         let version = defined.stored.clone();
-        Some(Arc::new(Resource { strategy: Shared::Made(version.clone()), cache, convert: None, custom: Some(version) }))
+        Some(Arc::new(Resource {
+            strategy: Shared::Made(version.clone()),
+            cache,
+            convert: None,
+            custom: Some(version),
+        }))
     }
 }
 
@@ -188,9 +193,10 @@ async fn reconcile(server: &Arc<Server>, caller: &Arc<Caller>, crd: &CustomResou
         return Ok(());
     }
     let all = server.lookup().list::<CustomResourceDefinition>(None);
-    let others = all.iter().map(|other| &**other).filter(|other| {
-        other.spec.group == crd.spec.group && other.metadata.name.as_deref() != Some(name)
-    });
+    let others = all
+        .iter()
+        .map(|other| &**other)
+        .filter(|other| other.spec.group == crd.spec.group && other.metadata.name.as_deref() != Some(name));
     let status = names::plan(crd, others, server.now());
     let changed = crd.status.as_ref() != Some(&status);
     let mut next = crd.clone();

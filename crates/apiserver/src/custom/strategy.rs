@@ -225,7 +225,10 @@ impl AnyStrategy for Version {
             Value::Null => String::new(),
             other => other.to_string(),
         };
-        self.selectable.iter().map(|(_, path)| path.select(&value).first().map_or_else(String::new, |v| text(v))).collect()
+        self.selectable
+            .iter()
+            .map(|(_, path)| path.select(&value).first().map_or_else(String::new, |v| text(v)))
+            .collect()
     }
     fn scale(&self, object: &dyn Object) -> Option<Scale> {
         let (paths, object) = (self.scale.as_ref()?, custom(object));

@@ -103,8 +103,7 @@ async fn delete_all(
     resource: &Arc<Resource>,
     cache: &Arc<Cache>,
 ) -> Result<(), Status> {
-    let namespaces: BTreeSet<String> =
-        cache.state().items.values().map(|entry| entry.namespace().to_owned()).collect();
+    let namespaces: BTreeSet<String> = cache.state().items.values().map(|entry| entry.namespace().to_owned()).collect();
     for namespace in namespaces {
         let mut to = Target::kind(resource.kind());
         if resource.namespaced() {

@@ -35,7 +35,12 @@ impl Webhook {
     ///
     /// # Errors
     /// 500 in upstream's words.
-    pub async fn convert(&self, server: &Server, objects: Vec<Custom>, to: &'static Kind) -> Result<Vec<Custom>, Status> {
+    pub async fn convert(
+        &self,
+        server: &Server,
+        objects: Vec<Custom>,
+        to: &'static Kind,
+    ) -> Result<Vec<Custom>, Status> {
         let Some(from) = objects.first().map(Object::kind) else { return Ok(objects) };
         let uid = server.options().random.uid();
         let request = review(&uid, &objects, to);
@@ -83,11 +88,17 @@ fn one(at: usize, sent: Custom, got: &Value, to: &'static Kind) -> Result<Custom
     let (api_version, kind) = (got["apiVersion"].as_str(), got["kind"].as_str());
     if api_version != Some(to.api_version) {
         let got = api_version.unwrap_or_default();
-        return Err(format!("invalid converted object at index {at}: invalid groupVersion (expected {}, received {got})", to.api_version));
+        return Err(format!(
+            "invalid converted object at index {at}: invalid groupVersion (expected {}, received {got})",
+            to.api_version
+        ));
     }
     if kind != Some(to.kind) {
         let got = kind.unwrap_or_default();
-        return Err(format!("invalid converted object at index {at}: invalid kind (expected {}, received {got})", to.kind));
+        return Err(format!(
+            "invalid converted object at index {at}: invalid kind (expected {}, received {got})",
+            to.kind
+        ));
     }
     let mut object = Custom::from_value(to, got.clone()).map_err(|error| error.to_string())?;
     for (field, sent, got) in [

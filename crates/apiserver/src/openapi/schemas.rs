@@ -115,8 +115,7 @@ fn foreign_schema(one: &Served, dialect: Dialect) -> Value {
     properties["apiVersion"] = json!({"type": "string", "description": "The version of this object's schema."});
     properties["kind"] = json!({"type": "string", "description": "The kind of this object."});
     properties["metadata"] = dialect.reference(&format!("{META}ObjectMeta"));
-    schema["x-kubernetes-group-version-kind"] =
-        json!([{"group": one.group, "version": one.version, "kind": one.kind}]);
+    schema["x-kubernetes-group-version-kind"] = json!([{"group": one.group, "version": one.version, "kind": one.kind}]);
     schema
 }
 

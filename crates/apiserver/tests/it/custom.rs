@@ -121,7 +121,8 @@ async fn discovery_and_openapi_follow_the_definition() {
     assert_eq!(world.get("/apis/example.com").await.code, 404);
     established(&world, &definition()).await;
     let list = world.get("/apis/example.com/v1").await.json();
-    let names: Vec<&str> = list["resources"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+    let names: Vec<&str> =
+        list["resources"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
     assert_eq!(names, ["cats", "cats/scale", "cats/status"]);
     assert_eq!(list["resources"][0]["shortNames"], json!(["c"]));
     let openapi = world.get("/openapi/v3/apis/example.com/v1").await.json();
@@ -158,7 +159,8 @@ async fn a_definition_goes_after_its_instances() {
     }
     assert_eq!(world.delete(&format!("{CRDS}/cats.example.com"), "").await.code, 200);
     // Whoever comes now is refused.
-    let body = json!({"apiVersion": "example.com/v1", "kind": "Cat", "metadata": {"name": "late"}, "spec": {"fur": "a"}});
+    let body =
+        json!({"apiVersion": "example.com/v1", "kind": "Cat", "metadata": {"name": "late"}, "spec": {"fur": "a"}});
     loop {
         let refused = world.create(CATS, &body.to_string()).await;
         if refused.code == 201 {
@@ -205,7 +207,10 @@ async fn names_belong_to_the_first() {
         let event = watch.next().await.unwrap();
         let conditions = event["object"]["status"]["conditions"].as_array().cloned().unwrap_or_default();
         if let Some(one) = conditions.iter().find(|one| one["type"] == "NamesAccepted") {
-            assert_eq!((&one["reason"], &one["message"]), (&json!("ShortNamesConflict"), &json!("\"c\" is already in use")));
+            assert_eq!(
+                (&one["reason"], &one["message"]),
+                (&json!("ShortNamesConflict"), &json!("\"c\" is already in use"))
+            );
             break;
         }
     }
