@@ -187,7 +187,7 @@ impl<'t> Lexer<'t> {
         let whole = prefix + 2 * fence.len() + len;
         let literal = match (raw, bytes) {
             (true, false) => Some(Literal::String(inner[..len].to_owned())),
-            (true, true) => Some(Literal::Bytes(inner[..len].as_bytes().to_vec())),
+            (true, true) => Some(Literal::Bytes(inner.as_bytes()[..len].to_vec())),
             (false, false) => {
                 unescape(&inner[..len], false).and_then(|bytes| String::from_utf8(bytes).ok()).map(Literal::String)
             }

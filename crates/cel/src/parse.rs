@@ -207,8 +207,7 @@ impl Parser<'_> {
 
     fn members(&mut self, mut expr: Expr) -> Parsed<Expr> {
         let depth = self.depth;
-        loop {
-            let Token::Symbol(symbol) = self.word().token else { break };
+        while let Token::Symbol(symbol) = self.word().token {
             expr = match symbol {
                 "." => bounded(self.dot(expr)?)?,
                 "[" => bounded(self.bracket(expr)?)?,

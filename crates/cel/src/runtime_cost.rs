@@ -23,10 +23,17 @@ fn size(args: &[Value<'_>], at: usize) -> u64 {
     args.get(at).map_or(1, Value::cost_size)
 }
 
+/// How many items of lists are joined for one. Upstream joins without copying and takes one, whatever their length.
+const JOINED_ITEMS: u64 = 20;
+
 pub(crate) fn of_operator(operator: Operator, left: &Value<'_>, right: &Value<'_>) -> u64 {
     let texts = matches!((left, right), (Value::String(_), Value::String(_)) | (Value::Bytes(_), Value::Bytes(_)));
     match operator {
         Operator::Add if texts => walked(left.cost_size() + right.cost_size(), WALK),
+        Operator::Add => match (left, right) {
+            (Value::List(left), Value::List(right)) => 1 + (left.len() + right.len()) as u64 / JOINED_ITEMS,
+            _ => 1,
+        },
         Operator::Equal | Operator::NotEqual => walked(left.cost_size().min(right.cost_size()), WALK),
         Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual if texts => {
             walked(left.cost_size().min(right.cost_size()), WALK)

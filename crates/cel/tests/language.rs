@@ -41,7 +41,7 @@ fn evaluate(text: &str) -> Result<serde_json::Value, String> {
 
 fn self_type() -> Type {
     let environment = environment();
-    environment.compile("self").unwrap().result_type().clone()
+    environment.compile("self").expect("the name is declared").result_type().clone()
 }
 
 #[track_caller]
@@ -250,6 +250,12 @@ fn budget() {
     let (result, cost) = program.evaluate_with(&&variables[..], 1000);
     assert_eq!(result.unwrap_err().to_string(), "operation cancelled: actual cost limit exceeded");
     assert!(cost > 1000 && cost < 2000);
+}
+
+#[test]
+fn lists_do_not_grow_for_free() {
+    let text = "[[1, 2, 3]]".to_owned() + &".map(a, a + a)".repeat(100) + ".size() == 1";
+    assert_eq!(evaluate(&text).unwrap_err(), "operation cancelled: actual cost limit exceeded");
 }
 
 #[test]
