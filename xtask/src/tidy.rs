@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("cel", &["api"]),
     ("structural", &["api"]),
-    ("resources", &["api", "structural"]),
+    ("resources", &["api", "cel", "structural"]),
     ("store", &["base"]),
     ("pki", &["base"]),
     ("cri", &["api", "base"]),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use api::admissionregistration::v1::{MatchCondition, MatchResources, NamedRuleWithOperations, RuleWithOperations};
 use api::field::{FieldErrors, Path};
 
+use super::expressions::{Naming, Use};
 use crate::checks;
 
 /// The failure policies.
@@ -162,15 +163,17 @@ fn validate_resources(errors: &mut FieldErrors, path: &Path, resources: &[String
 }
 
 /// All problems of the expressions that a request must fulfil.
-pub fn validate_conditions(errors: &mut FieldErrors, path: &Path, conditions: &[MatchCondition]) {
+pub fn validate_conditions(errors: &mut FieldErrors, path: &Path, conditions: &[MatchCondition], params: bool) {
+    let naming = Naming { params, ..Naming::default() };
     if conditions.len() > CONDITIONS_MAX {
         errors.too_many(path, conditions.len(), CONDITIONS_MAX);
     }
     let mut seen = BTreeSet::new();
     for (index, condition) in conditions.iter().enumerate() {
         let path = path.index(index);
-        if condition.expression.trim().is_empty() {
-            errors.required(&path.child("expression"), "");
+        match condition.expression.trim() {
+            "" => errors.required(&path.child("expression"), ""),
+            text => naming.check(errors, &path.child("expression"), Use::Condition, text),
         }
         let name_path = path.child("name");
         if condition.name.is_empty() {

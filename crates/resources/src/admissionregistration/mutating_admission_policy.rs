@@ -2,6 +2,7 @@
 
 use api::admissionregistration::v1::{MutatingAdmissionPolicy, MutatingAdmissionPolicySpec, Mutation};
 
+use super::expressions::{Naming, Use};
 use super::{match_resources, policy};
 use crate::checks;
 use crate::prelude::*;
@@ -71,17 +72,20 @@ fn validate_policy(policy: &MutatingAdmissionPolicy, check_conditions: bool) -> 
     let (constraints, constraints_path) = (spec.match_constraints.as_ref(), path.child("matchConstraints"));
     match_resources::validate_constraints(&mut errors, &constraints_path, constraints);
     match_resources::validate_mutable(&mut errors, &constraints_path, constraints);
+    let params = spec.param_kind.is_some();
     if check_conditions {
         let conditions = spec.match_conditions.as_deref().unwrap_or_default();
-        match_resources::validate_conditions(&mut errors, &path.child("matchConditions"), conditions);
+        match_resources::validate_conditions(&mut errors, &path.child("matchConditions"), conditions, params);
     }
     let variables = spec.variables.as_deref().unwrap_or_default();
     policy::validate_variables(&mut errors, &path.child("variables"), variables);
+    let mut naming = Naming { params, ..Naming::default() };
+    naming.declare(&mut errors, &path.child("variables"), variables);
     if mutations(spec).is_empty() {
         errors.required(&path.child("mutations"), "mutations must contain at least one item");
     }
     for (index, mutation) in mutations(spec).iter().enumerate() {
-        validate_mutation(&mut errors, &path.child("mutations").index(index), mutation);
+        validate_mutation(&mut errors, &path.child("mutations").index(index), mutation, &naming);
     }
     let reinvocation_path = path.child("reinvocationPolicy");
     match spec.reinvocation_policy.as_deref() {
@@ -92,7 +96,7 @@ fn validate_policy(policy: &MutatingAdmissionPolicy, check_conditions: bool) -> 
     errors
 }
 
-fn validate_mutation(errors: &mut FieldErrors, path: &Path, mutation: &Mutation) {
+fn validate_mutation(errors: &mut FieldErrors, path: &Path, mutation: &Mutation, naming: &Naming) {
     let type_ = mutation.patch_type.as_str();
     let patch = mutation.json_patch.as_ref().map(|patch| patch.expression.as_deref().unwrap_or_default());
     let apply = mutation.apply_configuration.as_ref().map(|apply| apply.expression.as_deref().unwrap_or_default());
@@ -109,7 +113,10 @@ fn validate_mutation(errors: &mut FieldErrors, path: &Path, mutation: &Mutation)
         (name, Some(expression)) if expression.trim().is_empty() => {
             errors.required(&path.child(name).child("expression"), "");
         }
-        _ => {}
+        (name, Some(expression)) => {
+            let use_ = if type_ == "JSONPatch" { Use::JsonPatch } else { Use::ApplyConfiguration };
+            naming.check(errors, &path.child(name).child("expression"), use_, expression.trim());
+        }
     }
     if let (name, Some(_)) = other {
         let why = format!("must not be specified when patchType is {type_}");

@@ -7,6 +7,7 @@ use api::admissionregistration::v1::{
     Validation,
 };
 
+use super::expressions::{Naming, Use};
 use super::{match_resources, policy};
 use crate::prelude::*;
 use crate::{checks, metadata};
@@ -105,12 +106,15 @@ fn validate_policy(policy: &ValidatingAdmissionPolicy, check_conditions: bool) -
     }
     let constraints = spec.match_constraints.as_ref();
     match_resources::validate_constraints(&mut errors, &path.child("matchConstraints"), constraints);
+    let params = spec.param_kind.is_some();
     if check_conditions {
         let conditions = spec.match_conditions.as_deref().unwrap_or_default();
-        match_resources::validate_conditions(&mut errors, &path.child("matchConditions"), conditions);
+        match_resources::validate_conditions(&mut errors, &path.child("matchConditions"), conditions, params);
     }
     let variables = spec.variables.as_deref().unwrap_or_default();
     policy::validate_variables(&mut errors, &path.child("variables"), variables);
+    let mut naming = Naming { params, ..Naming::default() };
+    naming.declare(&mut errors, &path.child("variables"), variables);
     let annotations = spec.audit_annotations.as_deref().unwrap_or_default();
     if validations(Some(spec)).is_empty() && annotations.is_empty() {
         let why = "validations or auditAnnotations must contain at least one item";
@@ -119,20 +123,24 @@ fn validate_policy(policy: &ValidatingAdmissionPolicy, check_conditions: bool) -
         return errors;
     }
     for (index, validation) in validations(Some(spec)).iter().enumerate() {
-        validate_validation(&mut errors, &path.child("validations").index(index), validation);
+        validate_validation(&mut errors, &path.child("validations").index(index), validation, &naming);
     }
-    validate_annotations(&mut errors, &path.child("auditAnnotations"), policy.name(), annotations);
+    validate_annotations(&mut errors, &path.child("auditAnnotations"), policy.name(), annotations, &naming);
     errors
 }
 
-fn validate_validation(errors: &mut FieldErrors, path: &Path, validation: &Validation) {
+fn validate_validation(errors: &mut FieldErrors, path: &Path, validation: &Validation, naming: &Naming) {
     if validation.expression.trim().is_empty() {
         errors.required(&path.child("expression"), "expression is not specified");
+    } else {
+        naming.check(errors, &path.child("expression"), Use::Condition, &validation.expression);
     }
     let blank = |text: &str| !text.is_empty() && text.trim().is_empty();
     let expression = validation.message_expression.as_deref().unwrap_or_default();
     if blank(expression) {
         errors.invalid(&path.child("messageExpression"), expression, "must be non-empty if specified");
+    } else if !expression.is_empty() {
+        naming.check(errors, &path.child("messageExpression"), Use::Message, expression);
     }
     let message = validation.message.as_deref().unwrap_or_default();
     if blank(message) {
@@ -143,7 +151,13 @@ fn validate_validation(errors: &mut FieldErrors, path: &Path, validation: &Valid
     checks::optional_one_of(errors, &path.child("reason"), validation.reason.as_deref(), &REASONS);
 }
 
-fn validate_annotations(errors: &mut FieldErrors, path: &Path, name: &str, annotations: &[AuditAnnotation]) {
+fn validate_annotations(
+    errors: &mut FieldErrors,
+    path: &Path,
+    name: &str,
+    annotations: &[AuditAnnotation],
+    naming: &Naming,
+) {
     if annotations.len() > ANNOTATIONS_MAX {
         let why = format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations");
         errors.invalid(path, checks::shown(&annotations), why);
@@ -163,7 +177,10 @@ fn validate_annotations(errors: &mut FieldErrors, path: &Path, name: &str, annot
                 let why = format!("must not exceed {ANNOTATION_BYTES_MAX} bytes in length");
                 errors.required(&path.child("valueExpression"), why);
             }
-            _ => {}
+            _ => {
+                let path = path.child("valueExpression");
+                naming.check(errors, &path, Use::Annotation, annotation.value_expression.trim());
+            }
         }
         checks::unique(errors, &path.child("key"), &mut seen, key);
     }

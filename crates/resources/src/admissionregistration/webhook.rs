@@ -132,7 +132,7 @@ fn validate_as(webhooks: &[Webhook<'_>], old: &[Webhook<'_>], demands: &Demands)
         validate_one(&mut errors, &path, webhook, demands);
         if !same_conditions {
             let path = path.child("matchConditions");
-            match_resources::validate_conditions(&mut errors, &path, webhook.match_conditions);
+            match_resources::validate_conditions(&mut errors, &path, webhook.match_conditions, false);
         }
         validate_review_versions(&mut errors, &path.child("admissionReviewVersions"), webhook, demands);
         if demands.unique_names && !webhook.name.is_empty() {
