@@ -191,8 +191,9 @@ mod tests {
     #[test]
     fn bundles_hold_roots() {
         assert_eq!(bundle_problems(""), ["at least one trust anchor must be provided"]);
-        let bad = "-----BEGIN KEY-----\nYWI=\n-----END KEY-----\n-----BEGIN CERTIFICATE-----\nYWI=\n-----END CERTIFICATE-----\n";
-        assert_eq!(bundle_problems(bad), ["entry 0 has bad block type: KEY", "entry 1 does not parse as X.509"]);
+        let block = |label: &str| format!("-----BEGIN {label}-----\nYWI=\n-----END {label}-----\n");
+        let bad = block("KEY") + &block("CERTIFICATE");
+        assert_eq!(bundle_problems(&bad), ["entry 0 has bad block type: KEY", "entry 1 does not parse as X.509"]);
     }
 
     #[test]
