@@ -5,19 +5,32 @@ pub mod certificate_approval;
 pub mod certificate_signing;
 pub mod certificate_subject_restriction;
 pub mod cluster_trust_bundle_attest;
+mod connect;
+mod conversion;
 pub mod default_ingress_class;
 pub mod default_toleration_seconds;
+mod expression;
+mod followed;
 pub mod limit_ranger;
+mod matching;
+pub mod mutating_policy;
+pub mod mutating_webhook;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
 pub mod pod_security;
 pub mod pod_topology_labels;
+mod policy;
 pub mod priority;
 pub mod rbac_escalation;
+mod reinvocation;
+mod review;
 pub mod runtime_class;
 pub mod service_account;
 mod signers;
 pub mod taint_nodes_by_condition;
+pub mod validating_policy;
+pub mod validating_webhook;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -27,6 +40,9 @@ use futures_util::future::BoxFuture;
 
 use crate::{Caller, Lookup, Server};
 
+pub(crate) use connect::options as connect_options;
+pub use reinvocation::Reinvocation;
+
 /// What happens to the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -35,6 +51,29 @@ pub enum Operation {
     Delete,
     /// exec, attach, port-forward, proxy.
     Connect,
+}
+
+impl Operation {
+    /// As rules name it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+/// What was compiled from the cluster's own configuration of admission.
+#[derive(Default)]
+pub struct External {
+    mutating_webhooks: followed::Followed<Vec<webhook::Hook>>,
+    validating_webhooks: followed::Followed<Vec<webhook::Hook>>,
+    validating_policies: followed::Followed<validating_policy::Validating>,
+    validating_bindings: followed::Followed<policy::Binding>,
+    mutating_policies: followed::Followed<mutating_policy::Mutating>,
+    mutating_bindings: followed::Followed<policy::Binding>,
 }
 
 /// One write, as plugins see it (upstream's `admission.Attributes`).
@@ -54,16 +93,22 @@ pub struct Request<'a> {
     /// `""`: a create with `generateName` whose name is not made yet.
     pub name: &'a str,
     /// The new object; `None` for deletes and connects.
-    pub object: Option<&'a mut dyn Object>,
+    pub object: Option<&'a mut Box<dyn Object>>,
     /// The object as it is; `None` for creates.
     pub old: Option<&'a Arc<dyn Object>>,
     pub dry_run: bool,
+    /// What the client asked for beside the object.
+    pub options: Option<&'a api::Options>,
+    /// Of a connect: `PodExecOptions` and the like.
+    pub connect: Option<serde_json::Value>,
     /// The options of a delete.
     pub delete_options: Option<&'a DeleteOptions>,
     /// Sent to the client as `Warning` headers.
     pub warnings: Vec<String>,
     /// Written to the audit event.
     pub annotations: Vec<(String, String)>,
+    /// Who is asked again because the object changed.
+    pub reinvocation: Reinvocation,
 }
 
 impl<'a> Request<'a> {
@@ -127,6 +172,10 @@ pub static ALL: &[&dyn Plugin] = &[
     &default_ingress_class::Plugin,
     &pod_topology_labels::Plugin,
     &rbac_escalation::Plugin,
+    &mutating_policy::Plugin,
+    &mutating_webhook::Plugin,
+    &validating_policy::Plugin,
+    &validating_webhook::Plugin,
 ];
 
 /// What a plugin without anything to wait for answers.
@@ -149,11 +198,20 @@ impl Chain {
         self.0.iter().any(|plugin| plugin.handles(operation, group, resource, subresource))
     }
 
-    /// The mutating phase.
+    /// The mutating phase: once, and once more if a webhook or policy changed the object.
     ///
     /// # Errors
     /// The first refusal.
     pub async fn admit(&self, request: &mut Request<'_>) -> Result<(), Status> {
+        self.mutate(request).await?;
+        if request.reinvocation.wanted {
+            request.reinvocation.round = 1;
+            self.mutate(request).await?;
+        }
+        Ok(())
+    }
+
+    async fn mutate(&self, request: &mut Request<'_>) -> Result<(), Status> {
         for plugin in &self.0 {
             if plugin.handles(request.operation, request.group, request.resource, request.subresource) {
                 plugin.admit(request).await?;

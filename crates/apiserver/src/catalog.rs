@@ -182,6 +182,15 @@ impl Catalog {
         })
     }
 
+    /// The other versions and groups in which a resource's objects are served.
+    pub fn equivalents(&self, resource: &Resource) -> Vec<Arc<Resource>> {
+        let Some(cache) = &resource.cache else { return Vec::new() };
+        let same = |other: &Arc<Resource>| {
+            other.kind() != resource.kind() && other.cache.as_ref().is_some_and(|own| Arc::ptr_eq(own, cache))
+        };
+        self.all().into_iter().filter(same).collect()
+    }
+
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Resource>> {
         self.all.iter().chain(self.custom.load().values()).cloned().collect()

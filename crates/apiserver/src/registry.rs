@@ -44,6 +44,8 @@ pub(crate) struct Context<'a> {
     pub warnings: Vec<String>,
     /// The object says already who owns its fields: it comes from an apply.
     pub recorded: bool,
+    /// Of a connect: its options as an object.
+    pub connect: Option<serde_json::Value>,
 }
 
 /// Answers an authorized request.
@@ -83,6 +85,7 @@ pub async fn call(
         subresource,
         warnings: Vec::new(),
         recorded: false,
+        connect: None,
     };
     context.warnings.extend(resource.custom.as_ref().and_then(|version| version.deprecation.clone()));
     let answer = if subresource.is_empty() {
@@ -205,7 +208,7 @@ impl Context<'_> {
         &mut self,
         phase: Phase,
         operation: Operation,
-        object: Option<&mut dyn Object>,
+        object: Option<&mut Box<dyn Object>>,
         old: Option<&Arc<dyn Object>>,
         delete_options: Option<&api::meta::v1::DeleteOptions>,
     ) -> Result<(), Status> {
@@ -232,9 +235,12 @@ impl Context<'_> {
             object,
             old,
             dry_run: self.options.dry_run,
+            options: Some(self.options),
+            connect: self.connect.clone(),
             delete_options,
             warnings: Vec::new(),
             annotations: Vec::new(),
+            reinvocation: admission::Reinvocation::default(),
         };
         let result = match phase {
             Phase::Mutate => chain.admit(&mut request).await,
@@ -256,6 +262,7 @@ pub async fn admit_connect(
     caller: &Arc<Caller>,
     resource: &Arc<Resource>,
     target: &Target,
+    query: Option<&str>,
 ) -> Result<(), Status> {
     let cache = resource.cache("connect")?;
     let options = api::Options::default();
@@ -270,6 +277,7 @@ pub async fn admit_connect(
         subresource,
         warnings: Vec::new(),
         recorded: false,
+        connect: admission::connect_options(resource.plural(), subresource, query),
     };
     context.admit(Phase::Mutate, Operation::Connect, None, None, None).await?;
     context.admit(Phase::Validate, Operation::Connect, None, None, None).await

@@ -92,6 +92,7 @@ pub struct Server {
     pub(crate) options: Options,
     pub(crate) lookup: Lookup,
     pub(crate) outbound: Outbound,
+    external: admission::External,
     pub(crate) flow: Flow,
     /// Held by whoever gives out cluster IPs and node ports.
     pub(crate) services: tokio::sync::Mutex<()>,
@@ -118,7 +119,19 @@ impl Server {
         let outbound = Outbound::new(lookup.clone());
         let services = tokio::sync::Mutex::default();
         let documents = ArcSwap::from_pointee(Documents::new(Vec::new()));
-        let server = Arc::new(Self { options, lookup, outbound, flow, services, metrics, documents, customs, tasks });
+        let external = admission::External::default();
+        let server = Arc::new(Self {
+            options,
+            lookup,
+            outbound,
+            external,
+            flow,
+            services,
+            metrics,
+            documents,
+            customs,
+            tasks,
+        });
         server.describe_anew();
         server.tasks.spawn("custom resources", custom::follow::follow(server.clone()));
         Ok(server)
@@ -127,6 +140,11 @@ impl Server {
     /// The server's own view of the cluster.
     pub fn lookup(&self) -> &Lookup {
         &self.lookup
+    }
+
+    /// What was compiled from the cluster's own configuration of admission.
+    pub(crate) fn external(&self) -> &admission::External {
+        &self.external
     }
 
     /// Calls webhooks.

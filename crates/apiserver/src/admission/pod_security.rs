@@ -250,7 +250,9 @@ fn pod_like(request: &mut Request<'_>, namespace: &Namespace) -> Result<(), Stat
         return Ok(());
     }
     let old = request.old_object::<Pod>().and_then(|pod| pod.spec.as_ref());
-    let Some((metadata, spec)) = request.object.as_deref().and_then(template) else { return Ok(()) };
+    let Some((metadata, spec)) = request.object.as_deref().and_then(|object| template(&**object)) else {
+        return Ok(());
+    };
     if is_pod && old.is_some_and(|old| !is_significant(spec, old)) {
         return Ok(());
     }

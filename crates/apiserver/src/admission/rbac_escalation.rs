@@ -47,7 +47,9 @@ fn check(request: &mut Request<'_>) -> Result<(), Status> {
     if caller.is_in(MASTERS) {
         return Ok(());
     }
-    let Some((grant, metadata)) = request.object.as_deref().and_then(granted) else { return Ok(()) };
+    let Some((grant, metadata)) = request.object.as_deref().and_then(|object| granted(&**object)) else {
+        return Ok(());
+    };
     if let Some((old, old_metadata)) = request.old.and_then(|old| granted(&**old))
         && same(&grant, &old)
         && only_bookkeeping(&metadata, &old_metadata)

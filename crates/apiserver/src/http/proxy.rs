@@ -57,7 +57,7 @@ pub async fn answer(
         return Err(Status::method_not_allowed("", "pods/log", verb.as_str()));
     }
     if subresource != "log" {
-        registry::admit_connect(server, caller, &resource, &call.target).await?;
+        registry::admit_connect(server, caller, &resource, &call.target, parts.uri.query()).await?;
     }
     let Some(location) = location::find(server, &call.target, &subresource, &rest, &parts, query).await? else {
         // The logs of a pod that is on no node yet: there are none.

@@ -46,7 +46,7 @@ impl Context<'_> {
         if !self.recorded {
             self.record(None, &mut *object);
         }
-        self.admit(Phase::Mutate, Operation::Create, Some(&mut *object), None, None).await?;
+        self.admit(Phase::Mutate, Operation::Create, Some(&mut object), None, None).await?;
         // Admission may have moved it or given it fields that have defaults.
         metadata::match_namespace(self.namespace(), &mut *object)?;
         self.resource.strategy.default(&mut *object);
@@ -109,7 +109,7 @@ impl Context<'_> {
             return Err(self.invalid(name, &errors));
         }
         self.warnings.extend(strategy.warnings(&*object));
-        self.admit(Phase::Validate, Operation::Create, Some(&mut *object), None, None).await?;
+        self.admit(Phase::Validate, Operation::Create, Some(&mut object), None, None).await?;
         let name = object.name().to_owned();
         self.store_new(&name, object).await
     }

@@ -98,6 +98,7 @@ impl Context<'_> {
             subresource: "",
             warnings: Vec::new(),
             recorded: false,
+            connect: None,
         };
         let result = one.delete(&Body::Delete(Box::new(options.clone()))).await;
         let result = match result {

@@ -1,5 +1,7 @@
 //! What is particular to pods: binding to a node, eviction, ephemeral containers, resizing.
 
+use std::sync::Arc;
+
 use api::core::v1::{Binding, Pod, PodCondition};
 use api::meta::v1::{DeleteOptions, Time};
 use api::policy::v1::Eviction;
@@ -37,9 +39,9 @@ impl Context<'_> {
         if !binding.name().is_empty() && binding.name() != self.name() {
             return Err(Status::bad_request("name in URL does not match name in Binding object"));
         }
-        self.admit(Phase::Mutate, Operation::Create, Some(&mut binding), None, None).await?;
+        binding = self.admit_body(Phase::Mutate, binding, None).await?;
         check_binding(&binding).map_err(|errors| Status::invalid("", "Binding", self.name(), &errors))?;
-        self.admit(Phase::Validate, Operation::Create, Some(&mut binding), None, None).await?;
+        binding = self.admit_body(Phase::Validate, binding, None).await?;
         let asked = (binding.uid().to_owned(), binding.resource_version().to_owned());
         for _ in 0..TRIES_MAX {
             let entry = self.existing().await?;
@@ -53,6 +55,18 @@ impl Context<'_> {
             }
         }
         Err(self.binding_conflict(MODIFIED))
+    }
+
+    /// Admission of a body that is no stored object.
+    async fn admit_body<T: Typed>(
+        &mut self,
+        phase: Phase,
+        body: T,
+        pod: Option<&Arc<dyn Object>>,
+    ) -> Result<T, Status> {
+        let mut object: Box<dyn Object> = Box::new(body);
+        self.admit(phase, Operation::Create, Some(&mut object), pod, None).await?;
+        object.into_any_box().downcast().map(|body| *body).map_err(|_| Status::internal("the body changed its kind"))
     }
 
     fn binding_conflict(&self, why: &str) -> Status {
@@ -82,8 +96,8 @@ impl Context<'_> {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }
         let pod = self.resource.object(&*self.existing().await?)?;
-        self.admit(Phase::Mutate, Operation::Create, Some(&mut eviction), Some(&pod), None).await?;
-        self.admit(Phase::Validate, Operation::Create, Some(&mut eviction), Some(&pod), None).await?;
+        eviction = self.admit_body(Phase::Mutate, eviction, Some(&pod)).await?;
+        eviction = self.admit_body(Phase::Validate, eviction, Some(&pod)).await?;
         let options: DeleteOptions = eviction.delete_options.unwrap_or_default();
         let subresource = std::mem::take(&mut self.subresource);
         let result = self.delete(&Body::Delete(Box::new(options))).await;

@@ -30,7 +30,7 @@ impl Context<'_> {
                 self.name()
             )));
         }
-        self.admit(Phase::Mutate, Operation::Create, Some(&mut *object), None, None).await?;
+        self.admit(Phase::Mutate, Operation::Create, Some(&mut object), None, None).await?;
         let request: &mut TokenRequest = object.as_any_mut().downcast_mut().ok_or_else(Status::unknown_resource)?;
         let spec = request.spec.get_or_insert_default();
         if spec.audiences.as_ref().is_none_or(Vec::is_empty) {
@@ -38,7 +38,7 @@ impl Context<'_> {
         }
         let seconds = *spec.expiration_seconds.get_or_insert(EXPIRATION_SECONDS_DEFAULT);
         check_seconds(seconds, self.name())?;
-        self.admit(Phase::Validate, Operation::Create, Some(&mut *object), None, None).await?;
+        self.admit(Phase::Validate, Operation::Create, Some(&mut object), None, None).await?;
 
         let account = self.resource.object(&*self.existing().await?)?;
         let request: &mut TokenRequest = object.as_any_mut().downcast_mut().ok_or_else(Status::unknown_resource)?;

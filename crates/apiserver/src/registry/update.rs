@@ -114,7 +114,7 @@ impl Context<'_> {
             self.record(Some(&**old), &mut *new);
         }
         let managed_fields = new.metadata().managed_fields.clone();
-        self.admit(Phase::Mutate, Operation::Update, Some(&mut *new), Some(old), None).await?;
+        self.admit(Phase::Mutate, Operation::Update, Some(&mut new), Some(old), None).await?;
         strategy.default(&mut *new);
 
         metadata::keep_system_fields(&mut *new, &**old);
@@ -151,7 +151,7 @@ impl Context<'_> {
         if self.subresource.is_empty() {
             self.warnings.extend(strategy.warnings(&*new));
         }
-        self.admit(Phase::Validate, Operation::Update, Some(&mut *new), Some(old), None).await?;
+        self.admit(Phase::Validate, Operation::Update, Some(&mut new), Some(old), None).await?;
         self.finish_update(old_entry, &**old, new).await
     }
 
