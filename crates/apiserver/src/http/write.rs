@@ -75,8 +75,8 @@ pub async fn answer(answer: Answer, resource: &Resource, writing: Writing) -> Re
             whole(answer.code, form.syntax.media_type(), bytes, gzip)
         }
     };
-    for warning in &answer.warnings {
-        if let Ok(value) = HeaderValue::from_str(&warning_text(warning)) {
+    for warning in limited(&answer.warnings) {
+        if let Ok(value) = HeaderValue::from_str(&warning_text(&warning)) {
             response.headers_mut().append(WARNING, value);
         }
     }
@@ -90,6 +90,30 @@ pub fn whole(code: u16, media_type: &'static str, bytes: impl Into<Bytes>, gzip:
         return compressed(respond(code, media_type, gzipped(&bytes).into()));
     }
     respond(code, media_type, Payload::Bytes(bytes))
+}
+
+/// Longest text of all warnings together, and of one if there are too many, as upstream has it.
+const WARNINGS_LEN_MAX: usize = 4096;
+const WARNING_LEN_MAX: usize = 256;
+
+/// Each warning once, and cut when they are too much for a header.
+fn limited(warnings: &[String]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for warning in warnings {
+        if !all.contains(warning) {
+            all.push(warning.clone());
+        }
+    }
+    if all.iter().map(|warning| warning.chars().count()).sum::<usize>() <= WARNINGS_LEN_MAX {
+        return all;
+    }
+    let mut total = 0;
+    let cut = all.into_iter().map(|warning| warning.chars().take(WARNING_LEN_MAX).collect::<String>());
+    cut.take_while(|warning| {
+        total += warning.chars().count();
+        total <= WARNINGS_LEN_MAX
+    })
+    .collect()
 }
 
 /// `299 - "text"`, as RFC 7234 has it.

@@ -10,5 +10,6 @@ mod encodings;
 mod lists;
 mod streams;
 mod watches;
+mod webhooks;
 mod world;
 mod writes;
