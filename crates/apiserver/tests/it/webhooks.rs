@@ -90,7 +90,7 @@ async fn review(
     seen: &Mutex<Vec<(String, Value)>>,
     answer: Answer,
 ) -> Response<Full<Bytes>> {
-    let path = request.uri().to_string();
+    let path = request.uri().path_and_query().unwrap().to_string();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let review: Value = serde_json::from_slice(&body).unwrap();
     let (code, mut response) = answer(&review["request"]);
