@@ -10,8 +10,11 @@ use crate::codec::DecodeError;
 use crate::meta::v1::ObjectMeta;
 use crate::object::{Codec, Kind, Object};
 
-/// Kinds made so far, by api version and kind, then plural.
-static KINDS: LazyLock<Mutex<BTreeMap<(String, String, String), &'static Kind>>> = LazyLock::new(Mutex::default);
+/// Api version, kind, plural.
+type Identity = (String, String, String);
+
+/// Kinds made so far.
+static KINDS: LazyLock<Mutex<BTreeMap<Identity, &'static Kind>>> = LazyLock::new(Mutex::default);
 
 impl Kind {
     /// The identity of a kind that is defined at run time. The same names give the same identity, which is kept for

@@ -10,7 +10,8 @@ use crate::meta::v1::ObjectMeta;
 /// An object read from its encoding, or why it could not be read.
 pub(crate) type Decoded = Result<Box<dyn Object>, DecodeError>;
 
-/// The identity of a type, built in or defined at run time ([`Kind::custom`]): group, version, kind and resource (plural) name.
+/// The identity of a type, built in or defined at run time ([`Kind::custom`]): group, version, kind and resource
+/// (plural) name.
 #[derive(Debug)]
 pub struct Kind {
     /// `""` is the core group.

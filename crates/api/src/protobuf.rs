@@ -1,8 +1,8 @@
-//! Kubernetes' protobuf encoding (`application/vnd.kubernetes.protobuf`). Bodies are read into the same value trees that
-//! JSON becomes; answers are made from JSON text ([`Encoder`]). Go clients with generated types speak it.
+//! Kubernetes' protobuf encoding (`application/vnd.kubernetes.protobuf`). Bodies are read into the same value trees
+//! that JSON becomes; answers are made from JSON text ([`Encoder`]). Go clients with generated types speak it.
 //!
-//! The field numbers are a checked-in table (`numbers.tsv`); types come from [`crate::schema`]. A field without a number
-//! there is left out of answers and dropped from bodies.
+//! The field numbers are a checked-in table (`numbers.tsv`); types come from [`crate::schema`]. A field without a
+//! number there is left out of answers and dropped from bodies.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

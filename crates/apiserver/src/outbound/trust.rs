@@ -54,8 +54,8 @@ fn system() -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(SYSTEM.clone())
 }
 
-/// WebPKI's rules, and one more that upstream has: a certificate that is itself in the bundle is trusted (a webhook that
-/// signs its own), as long as it is valid and bears the name.
+/// WebPKI's rules, and one more that upstream has: a certificate that is itself in the bundle is trusted (a webhook
+/// that signs its own), as long as it is valid and bears the name.
 #[derive(Debug)]
 struct Verifier {
     webpki: Arc<WebPkiServerVerifier>,
