@@ -120,18 +120,8 @@ impl Server {
         let services = tokio::sync::Mutex::default();
         let documents = ArcSwap::from_pointee(Documents::new(Vec::new()));
         let external = admission::External::default();
-        let server = Arc::new(Self {
-            options,
-            lookup,
-            outbound,
-            external,
-            flow,
-            services,
-            metrics,
-            documents,
-            customs,
-            tasks,
-        });
+        let server =
+            Arc::new(Self { options, lookup, outbound, external, flow, services, metrics, documents, customs, tasks });
         server.describe_anew();
         server.tasks.spawn("custom resources", custom::follow::follow(server.clone()));
         Ok(server)

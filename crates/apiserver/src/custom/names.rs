@@ -201,6 +201,6 @@ mod tests {
         let status = plan(&second, [&first].into_iter(), now);
         assert_eq!(condition(&status, "NamesAccepted"), "False ShortNamesConflict: \"c\" is already in use");
         assert!(condition(&status, "Established").starts_with("True"));
-        assert_eq!(status.accepted_names.unwrap().short_names, None);
+        assert_eq!(status.accepted_names.unwrap().short_names.unwrap_or_default(), Vec::<String>::new());
     }
 }

@@ -17,8 +17,8 @@ fn the_old_form() {
     assert_eq!(core["versions"], json!(["v1"]));
     assert_eq!(core["serverAddressByClientCIDRs"][0]["serverAddress"], "10.0.0.1:6443");
     let groups = json_of(get("/apis/", "application/json"));
-    assert_eq!(groups["groups"][0]["name"], "apps");
-    assert_eq!(groups["groups"][0]["preferredVersion"], json!({"groupVersion": "apps/v1", "version": "v1"}));
+    assert_eq!(groups["groups"][1]["name"], "apps");
+    assert_eq!(groups["groups"][1]["preferredVersion"], json!({"groupVersion": "apps/v1", "version": "v1"}));
     let group = json_of(get("/apis/apps", ""));
     assert_eq!((&group["kind"], &group["name"]), (&json!("APIGroup"), &json!("apps")));
     let list = json_of(get("/api/v1", ""));
@@ -51,8 +51,8 @@ fn the_aggregated_form() {
     assert_eq!(document.content_type, AGGREGATED);
     assert!(document.etag.is_some_and(|etag| etag.len() == 130 && etag.starts_with('"')));
     let list: Value = serde_json::from_slice(&document.bytes).expect("JSON");
-    assert_eq!(list["items"][0]["metadata"]["name"], "apps");
-    let resources = list["items"][0]["versions"][0]["resources"].as_array().expect("a list");
+    assert_eq!(list["items"][1]["metadata"]["name"], "apps");
+    let resources = list["items"][1]["versions"][0]["resources"].as_array().expect("a list");
     let deployments = resources.iter().find(|one| one["resource"] == "deployments").expect("served");
     assert_eq!(deployments["responseKind"], json!({"group": "apps", "version": "v1", "kind": "Deployment"}));
     assert_eq!(deployments["scope"], "Namespaced");
