@@ -1,7 +1,7 @@
 //! Kubernetes' protobuf encoding (`application/vnd.kubernetes.protobuf`). Bodies are read into the same value trees
 //! that JSON becomes; answers are made from JSON text ([`Encoder`]). Go clients with generated types speak it.
 //!
-//! The field numbers are a checked-in table (`numbers.tsv`); types come from [`crate::schema`]. A field without a
+//! The field numbers are a checked-in table (`numbers.tsv`); types come from [`crate::schema`]. A field that has no
 //! number there is left out of answers and dropped from bodies.
 
 use std::collections::HashMap;
@@ -526,7 +526,8 @@ mod tests {
         #[test]
         fn a_body_changed_in_one_byte_is_read_or_refused(at in 0_usize..400, byte: u8) {
             let json = r#"{"metadata":{"name":"p","labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i",
-                "ports":[{"containerPort":80}],"resources":{"limits":{"cpu":"1"}},"livenessProbe":{"httpGet":{"port":"x"}}}],
+                "ports":[{"containerPort":80}],"resources":{"limits":{"cpu":"1"}},
+                "livenessProbe":{"httpGet":{"port":"x"}}}],
                 "volumes":[{"name":"v","emptyDir":{}}]}}"#;
             let mut out = Vec::new();
             Encoder::default()

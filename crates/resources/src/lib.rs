@@ -31,7 +31,8 @@ pub mod storagemigration;
 
 pub use column::Column;
 pub use strategy::{
-    AnyStrategy, Erased, Names, Operation, Scope, Selectable, Shared, Storage, StoredAs, Strategy, Subresource,
+    AnyStrategy, Erased, Names, Operation, Scope, Selectable, Shared, Storage, StoredAs, StoredObject, Strategy,
+    Subresource,
 };
 
 /// Every resource, in discovery order within its group.

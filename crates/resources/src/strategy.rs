@@ -205,6 +205,9 @@ pub trait Strategy: Send + Sync + 'static {
     }
 }
 
+/// An object from stored bytes, and the bytes that are to be kept instead, if any.
+pub type StoredObject = (Box<dyn Object>, Option<Vec<u8>>);
+
 /// A [`Strategy`] behind one vtable. Hooks panic if handed an object of another kind: the registry never does.
 pub trait AnyStrategy: Send + Sync {
     fn kind(&self) -> &'static Kind;
@@ -241,7 +244,7 @@ pub trait AnyStrategy: Send + Sync {
     ///
     /// # Errors
     /// If they are no object of that kind.
-    fn decode_stored(&self, bytes: &[u8]) -> Result<(Box<dyn Object>, Option<Vec<u8>>), DecodeError> {
+    fn decode_stored(&self, bytes: &[u8]) -> Result<StoredObject, DecodeError> {
         Ok((self.kind().decode(bytes)?, None))
     }
     /// The paths field selectors may name, beyond `metadata.name` and `metadata.namespace`.

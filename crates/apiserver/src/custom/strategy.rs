@@ -6,7 +6,7 @@ use api::codec::{DecodeError, Parsed};
 use api::meta::v1::{DeleteOptions, ObjectMeta};
 use api::table::ColumnDefinition;
 use api::{Custom, FieldErrors, Kind, Object, Timestamp};
-use resources::{AnyStrategy, Names, Scope, Storage, StoredAs, Subresource};
+use resources::{AnyStrategy, Names, Scope, Storage, StoredAs, StoredObject, Subresource};
 use serde_json::{Map, Value};
 
 use super::Version;
@@ -200,7 +200,7 @@ impl AnyStrategy for Version {
         });
         std::iter::once(Value::from(object.name())).chain(own).collect()
     }
-    fn decode_stored(&self, bytes: &[u8]) -> Result<(Box<dyn Object>, Option<Vec<u8>>), DecodeError> {
+    fn decode_stored(&self, bytes: &[u8]) -> Result<StoredObject, DecodeError> {
         let mut value: Value = serde_json::from_slice(bytes)?;
         let version = value["apiVersion"].as_str().and_then(|text| text.rsplit('/').next()).unwrap_or_default();
         let (kind, schema) = self.siblings.get(version).map_or((self.kind, &self.schema), |(kind, s)| (*kind, s));

@@ -103,8 +103,10 @@ fn the_envelope_is_as_go_writes_it() {
     Encoder::default()
         .document("v1", "ConfigMap", &mut out, |own, out| own.message("io.k8s.api.core.v1.ConfigMap", json, out))
         .unwrap();
-    expect![[r#"k8s\x00\n\x0f\n\x02v1\x12\tConfigMap\x12\x15\n\x03\n\x01a\x12\x06\n\x01b\x12\x012\x12\x06\n\x01z\x12\x011\x1a\x00\"\x00"#]]
-    .assert_eq(&out.escape_ascii().to_string());
+    let message = r"\n\x03\n\x01a\x12\x06\n\x01b\x12\x012\x12\x06\n\x01z\x12\x011";
+    let envelope = r#"k8s\x00\n\x0f\n\x02v1\x12\tConfigMap\x12\x15"#;
+    let expected = format!("{envelope}{message}{}", r#"\x1a\x00\"\x00"#);
+    assert_eq!(out.escape_ascii().to_string(), expected);
 }
 
 #[test]
