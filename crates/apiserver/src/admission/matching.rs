@@ -23,7 +23,7 @@ pub struct Rule {
     names: Vec<String>,
 }
 
-fn split(resource: &String) -> (String, String) {
+fn split(resource: &str) -> (String, String) {
     let (main, sub) = resource.split_once('/').unwrap_or((resource, ""));
     (main.to_owned(), sub.to_owned())
 }
@@ -42,7 +42,7 @@ impl From<&RuleWithOperations> for Rule {
             operations: rule.operations.clone().unwrap_or_default(),
             groups: rule.api_groups.clone().unwrap_or_default(),
             versions: rule.api_versions.clone().unwrap_or_default(),
-            resources: rule.resources.iter().flatten().map(split).collect(),
+            resources: rule.resources.iter().flatten().map(|name| split(name)).collect(),
             namespaced: scope(rule.scope.as_deref()),
             names: Vec::new(),
         }
@@ -55,7 +55,7 @@ impl From<&NamedRuleWithOperations> for Rule {
             operations: rule.operations.clone().unwrap_or_default(),
             groups: rule.api_groups.clone().unwrap_or_default(),
             versions: rule.api_versions.clone().unwrap_or_default(),
-            resources: rule.resources.iter().flatten().map(split).collect(),
+            resources: rule.resources.iter().flatten().map(|name| split(name)).collect(),
             namespaced: scope(rule.scope.as_deref()),
             names: rule.resource_names.clone().unwrap_or_default(),
         }

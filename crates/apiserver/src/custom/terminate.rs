@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::apiextensions::v1::CustomResourceDefinition;
-use api::meta::v1::DeleteOptions;
 use api::{Body, Call, Object, Options, Status, Target, Verb};
 
 use super::follow::target;
@@ -109,7 +108,7 @@ async fn delete_all(
         if resource.namespaced() {
             to = to.namespaced(&namespace);
         }
-        let body = Body::Delete(Box::new(DeleteOptions::default()));
+        let body = Body::Delete(Box::default());
         let call = Call { verb: Verb::DeleteCollection, target: to, options: Options::default(), body };
         registry::call(server, caller, resource, call).await?;
     }
