@@ -1,4 +1,4 @@
-//! Structural schemas of custom resources: pruning, defaulting, validation, OpenAPI, merge types, and the validation
+//! Structural schemas of custom resources: pruning, defaulting, validation, OpenAPI, and the validation
 //! of CustomResourceDefinitions themselves.
 //!
 //! Pure: never does I/O, never reads a clock.
@@ -7,7 +7,6 @@ mod default;
 pub mod definition;
 mod format;
 pub mod json_path;
-pub mod merge;
 mod metadata;
 mod node;
 mod openapi;
@@ -72,11 +71,6 @@ impl Schema {
     /// The schema as OpenAPI v2 serves it, without what v2 cannot say.
     pub fn openapi_v2(&self) -> Value {
         openapi::v2(self.source())
-    }
-
-    /// Where a merge of objects starts.
-    pub fn merge_root(&self) -> merge::Place<'_> {
-        merge::Place::new(&self.root)
     }
 
     fn source(&self) -> Value {
