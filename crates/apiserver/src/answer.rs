@@ -7,6 +7,7 @@ use api::{Object, Reply, Status, WatchEvent};
 use crate::Server;
 use crate::cache::{Entry, Listed, Out, Step, Watcher};
 use crate::catalog::Resource;
+use crate::flow::Seat;
 
 /// A success. Failures are a [`Status`].
 pub struct Answer {
@@ -89,11 +90,19 @@ pub struct WatchStream {
     converting: Option<Vec<Out>>,
     /// The reader looks at each object once: what had to be decoded is not kept.
     passing: bool,
+    /// Held until the initial events are sent.
+    seat: Option<Seat>,
 }
 
 impl WatchStream {
     pub(crate) fn new(server: Arc<Server>, resource: Arc<Resource>, watcher: Watcher) -> Self {
-        Self { resource, watcher, server, ready: Default::default(), converting: None, passing: false }
+        Self { resource, watcher, server, ready: Default::default(), converting: None, passing: false, seat: None }
+    }
+
+    /// Holds a seat of flow control until the initial events are sent.
+    pub(crate) fn seated(mut self, seat: Seat) -> Self {
+        self.seat = Some(seat);
+        self
     }
 
     /// For a reader that looks at each object once: what had to be decoded is not kept.
@@ -109,6 +118,9 @@ impl WatchStream {
 
     /// The next batch, for transports that write bytes. Dropping the future loses nothing.
     pub async fn next_step(&mut self) -> Step {
+        if self.seat.is_some() && !self.watcher.is_starting() {
+            self.seat = None;
+        }
         if self.converting.is_none() {
             match self.watcher.next().await {
                 Step::Events(events) if self.resource.custom.is_some() => self.converting = Some(events),

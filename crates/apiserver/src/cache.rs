@@ -98,6 +98,20 @@ impl Cache {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// How many objects there are, and about how many bytes each has on the wire (a few of them are looked at).
+    pub(crate) fn reckoned_size(&self) -> (usize, usize) {
+        const LOOKED_AT: usize = 4;
+        let state = self.state.load();
+        let few = state.items.values().take(LOOKED_AT).chain(state.items.values().rev().take(LOOKED_AT));
+        let (count, bytes) = few.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.wire_len_max()));
+        (state.items.len(), if count == 0 { 0 } else { bytes / count })
+    }
+
+    /// How many watchers hear of a write.
+    pub(crate) fn watches(&self) -> usize {
+        self.signal.receiver_count()
+    }
+
     /// Calls back on every event; see [`Watcher`].
     pub(crate) fn signal(&self) -> watch::Receiver<u64> {
         self.signal.subscribe()

@@ -17,7 +17,8 @@ use crate::cache::{Caches, Filter, Transform, WatchOptions, Watcher};
 use crate::catalog::{Catalog, Resource};
 use crate::custom::{self, follow::Customs};
 use crate::discovery::{self, Documents, Served};
-use crate::flow::Flow;
+use crate::flow::queue_set::Work;
+use crate::flow::{self, Arriving, Flow};
 use crate::http::metrics::Metrics;
 use crate::{Caller, Lookup, Outbound, admission, audit, authn, authz, registry};
 
@@ -51,7 +52,7 @@ pub struct Options {
     pub audit: Option<Arc<audit::Log>>,
     /// What `/readyz` asks beyond the server's own checks: a name, and what is wrong if anything.
     pub ready_checks: Vec<(String, ReadyCheck)>,
-    /// Requests under way at once: those that read, those that write.
+    /// Requests under way at once, as upstream's flags have them; flow control shares out their sum.
     pub reads_len_max: usize,
     pub writes_len_max: usize,
     /// Where Services get their addresses and node ports from.
@@ -114,8 +115,10 @@ impl Server {
         caches.fill_then(|| customs.load(&catalog, &caches)).await?;
         let feed = caches.clone();
         tasks.spawn("watch cache", async move { feed.follow().await });
-        let flow = Flow::new(options.reads_len_max, options.writes_len_max);
-        let (lookup, metrics) = (Lookup { caches, catalog }, Metrics::default());
+        let seats = options.reads_len_max.saturating_add(options.writes_len_max);
+        let flow = Flow::new(seats, options.clock, tasks.clone());
+        let (lookup, metrics) = (Lookup { caches, catalog }, Metrics::new(flow.figures()));
+        flow.take_in(&lookup);
         let outbound = Outbound::new(lookup.clone());
         let services = tokio::sync::Mutex::default();
         let documents = ArcSwap::from_pointee(Documents::new(Vec::new()));
@@ -124,6 +127,7 @@ impl Server {
             Arc::new(Self { options, lookup, outbound, external, flow, services, metrics, documents, customs, tasks });
         server.describe_anew();
         server.tasks.spawn("custom resources", custom::follow::follow(server.clone()));
+        server.tasks.spawn("flow control", flow::follow(server.clone()));
         Ok(server)
     }
 
@@ -188,12 +192,13 @@ impl Server {
     /// What the client is answered instead.
     pub async fn call(&self, caller: &Arc<Caller>, call: Call) -> Result<Answer, Status> {
         let recording = self.recording(caller, &call);
-        let allowed = self.authorize_call(caller, &call);
-        let reason = allowed.as_ref().ok().cloned();
-        let result = match allowed {
-            Ok(_) => self.proceed(caller, call).await,
-            Err(status) => Err(status),
-        };
+        let mut reason = None;
+        let result = async {
+            let _seat = self.arrive(caller, &call).seat(flow::WAIT_MAX).await?;
+            reason = Some(self.authorize_call(caller, &call)?);
+            self.proceed(caller, call).await
+        }
+        .await;
         if let Some(recording) = recording {
             recording.end(
                 self,
@@ -205,10 +210,9 @@ impl Server {
         result
     }
 
-    /// The rest of [`Server::call`], for a caller that is authorized.
+    /// The rest of [`Server::call`], for a caller that has its seat and is authorized.
     pub(crate) async fn proceed(&self, caller: &Arc<Caller>, call: Call) -> Result<Answer, Status> {
         let resource = self.resource(&call)?;
-        let _seat = self.flow.enter(caller, call.verb).await?;
         registry::call(self, caller, &resource, call).await
     }
 
@@ -218,12 +222,14 @@ impl Server {
     /// What the client is answered instead; errors later on are events.
     pub async fn watch(self: &Arc<Self>, caller: &Arc<Caller>, call: Call) -> Result<WatchStream, Status> {
         let recording = self.recording(caller, &call);
-        let allowed = self.authorize_call(caller, &call);
-        let reason = allowed.as_ref().ok().cloned();
-        let result = match (allowed, self.resource(&call)) {
-            (Err(status), _) | (Ok(_), Err(status)) => Err(status),
-            (Ok(_), Ok(resource)) => self.start_watch(resource, &call, true).await,
-        };
+        let mut reason = None;
+        let result = async {
+            let seat = self.arrive(caller, &call).seat(flow::WAIT_MAX).await?;
+            reason = Some(self.authorize_call(caller, &call)?);
+            let resource = self.resource(&call)?;
+            Ok(self.start_watch(resource, &call, true).await?.seated(seat))
+        }
+        .await;
         if let Some(recording) = recording {
             recording.end(self, reason.as_deref(), result.as_ref().map_or_else(Status::code, |_| 200), true);
         }
@@ -289,28 +295,40 @@ impl Server {
         found.ok_or_else(Status::unknown_resource)
     }
 
+    /// Asks flow control for a seat.
+    pub(crate) fn arrive(&self, caller: &Caller, call: &Call) -> Arriving {
+        with_attributes(caller, call, |attributes| {
+            self.flow.arrive(attributes, |seats_max, watches| self.work(call, seats_max, watches))
+        })
+    }
+
+    /// What a request is reckoned to cost.
+    fn work(&self, call: &Call, seats_max: u32, watches: &mut Option<usize>) -> Work {
+        let target = &call.target;
+        let found = self.lookup.catalog.find(&target.group, &target.version, &target.resource);
+        let Some(cache) = found.as_ref().and_then(|resource| resource.cache.as_ref()) else { return Work::seats(1) };
+        let options = &call.options;
+        match call.verb {
+            Verb::List | Verb::Watch if call.verb == Verb::List || options.send_initial_events == Some(true) => {
+                let named = |selector: &str| name_in_field_selector(selector).is_some();
+                let single = target.name.is_some() || options.field_selector.as_deref().is_some_and(named);
+                let (objects, bytes_each) = cache.reckoned_size();
+                flow::width::list(objects, bytes_each, options.limit, single, seats_max)
+            }
+            // A token is made, not stored.
+            Verb::Create if target.subresource.as_deref() == Some("token") => Work::seats(1),
+            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete => {
+                let count = cache.watches();
+                *watches = Some(count);
+                flow::width::write(count, seats_max)
+            }
+            _ => Work::seats(1),
+        }
+    }
+
     /// Asks the authorizers about a request; the reason of their consent.
     pub(crate) fn authorize_call(&self, caller: &Caller, call: &Call) -> Result<String, Status> {
-        let target = &call.target;
-        let options = &call.options;
-        let collective = matches!(call.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
-        // The path of a namespace is within it: a Role in it may allow reading it.
-        let namespace = match (&*target.group, &*target.resource) {
-            ("", "namespaces") => target.name.as_deref(),
-            _ => target.namespace.as_deref(),
-        };
-        let selected = options.field_selector.as_deref().filter(|_| collective).and_then(name_in_field_selector);
-        let what = What::Resource {
-            group: &target.group,
-            version: &target.version,
-            resource: &target.resource,
-            subresource: target.subresource.as_deref().unwrap_or_default(),
-            namespace: namespace.unwrap_or_default(),
-            name: target.name.as_deref().or(selected.as_deref()).unwrap_or_default(),
-            field_selector: options.field_selector.as_deref(),
-            label_selector: options.label_selector.as_deref(),
-        };
-        self.authorize(&Attributes { caller, verb: call.verb.as_str(), what })
+        with_attributes(caller, call, |attributes| self.authorize(attributes))
     }
 
     /// Asks the authorizers; the reason of their consent.
@@ -323,6 +341,30 @@ impl Server {
             Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(authz::forbidden(attributes, &reason)),
         }
     }
+}
+
+/// A request as authorization and flow control see it.
+fn with_attributes<R>(caller: &Caller, call: &Call, see: impl FnOnce(&Attributes<'_>) -> R) -> R {
+    let target = &call.target;
+    let options = &call.options;
+    let collective = matches!(call.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+    // The path of a namespace is within it: a Role in it may allow reading it.
+    let namespace = match (&*target.group, &*target.resource) {
+        ("", "namespaces") => target.name.as_deref(),
+        _ => target.namespace.as_deref(),
+    };
+    let selected = options.field_selector.as_deref().filter(|_| collective).and_then(name_in_field_selector);
+    let what = What::Resource {
+        group: &target.group,
+        version: &target.version,
+        resource: &target.resource,
+        subresource: target.subresource.as_deref().unwrap_or_default(),
+        namespace: namespace.unwrap_or_default(),
+        name: target.name.as_deref().or(selected.as_deref()).unwrap_or_default(),
+        field_selector: options.field_selector.as_deref(),
+        label_selector: options.label_selector.as_deref(),
+    };
+    see(&Attributes { caller, verb: call.verb.as_str(), what })
 }
 
 /// What is kept of a request in process until its answer is known.

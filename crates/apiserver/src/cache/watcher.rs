@@ -172,6 +172,11 @@ impl Watcher {
         Ok(())
     }
 
+    /// Whether initial events are still to come.
+    pub fn is_starting(&self) -> bool {
+        self.initial.is_some()
+    }
+
     /// Waits for what comes next. Dropping the future loses nothing. After [`Step::End`] it is `End(None)` for ever.
     pub async fn next(&mut self) -> Step {
         loop {

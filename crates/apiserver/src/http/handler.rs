@@ -22,6 +22,9 @@ use super::{health, proxy, watch};
 use crate::authn::{Peer, RequestParts};
 use crate::authz::{Attributes, What};
 use crate::catalog::Resource;
+use crate::flow::level::Ids;
+use crate::flow::queue_set::Work;
+use crate::flow::{Arriving, Seat};
 use crate::{Caller, Server, audit, discovery};
 
 /// The longest body taken (upstream's 3 MiB).
@@ -30,6 +33,8 @@ pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+static FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+static PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
 /// What a request turned out to be, for the counters and the audit log.
 #[derive(Default)]
@@ -40,6 +45,8 @@ pub(super) struct Seen {
     long: bool,
     caller: Option<Arc<Caller>>,
     acting_as: Option<Arc<Caller>>,
+    /// What flow control made of the request.
+    flow: Option<Arc<Ids>>,
     /// The authorizers' reason, if they allowed it; the outer `None`: they were not asked.
     reason: Option<Option<String>>,
 }
@@ -49,6 +56,12 @@ impl Seen {
     pub(super) fn decide(&mut self, decision: Result<String, Status>) -> Result<(), Status> {
         self.reason = Some(decision.as_ref().ok().cloned());
         decision.map(drop)
+    }
+
+    /// Waits for the request's turn; one that is answered in `time` waits a quarter of it at most.
+    async fn seat(&mut self, arriving: Arriving, time: Duration) -> Result<Seat, Status> {
+        self.flow = Some(arriving.ids());
+        arriving.seat(time / 4).await
     }
 }
 
@@ -118,6 +131,10 @@ pub async fn handle(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incom
     }
     let headers = response.headers_mut();
     headers.insert(&AUDIT_ID, audit_id);
+    if let Some(ids) = &seen.flow {
+        headers.insert(&FLOW_SCHEMA, ids.flow_schema.clone());
+        headers.insert(&PRIORITY_LEVEL, ids.priority_level.clone());
+    }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
     server.metrics.inflight.dec();
     let target = seen.target.unwrap_or_default();
@@ -157,7 +174,10 @@ async fn answer(
         let caller = caller(server, peer, &parts, &asked, seen).await?;
         match asked {
             Asked::Malformed => Ok(not_found_page()),
-            Asked::Path(path) => other_path(server, &caller, &parts, &path, &query, seen).await,
+            Asked::Path(path) => {
+                let time = query.timeout(REQUEST_TIMEOUT)?;
+                within(time, other_path(server, &caller, &parts, &path, &query, time, seen)).await
+            }
             Asked::Resource { target, verb, rest } => {
                 seen.target = Some(target.clone());
                 let Some(verb) = verb else {
@@ -209,10 +229,14 @@ async fn other_path(
     parts: &request::Parts,
     path: &str,
     query: &Query<'_>,
+    time: Duration,
     seen: &mut Seen,
 ) -> Result<Response<Payload>, Status> {
     let verb = parts.method.as_str().to_ascii_lowercase();
-    seen.decide(server.authorize(&Attributes { caller, verb: &verb, what: What::Path(path) }))?;
+    let attributes = Attributes { caller, verb: &verb, what: What::Path(path) };
+    let arriving = server.flow.arrive(&attributes, |_, _| Work::seats(1));
+    let _seat = seen.seat(arriving, time).await?;
+    seen.decide(server.authorize(&attributes))?;
     if let Some(response) = health::answer(server, path, query).await {
         return Ok(response);
     }
@@ -229,6 +253,11 @@ async fn other_path(
         return document.map(|document| send_document(document, parts, pretty));
     }
     let text = |content_type, text: String| Ok(respond(200, content_type, text.into_bytes().into()));
+    if let Some(page) = path.strip_prefix("/debug/api_priority_and_fairness/")
+        && let Some(page) = crate::flow::dump::page(&server.flow, page, query.has("includeRequestDetails"))
+    {
+        return text("text/plain; charset=utf-8", page);
+    }
     match (path, &server.options.openid) {
         ("/version", _) => text("application/json", version(server)),
         ("/metrics", _) => text("text/plain; version=0.0.4; charset=utf-8", server.metrics.text()),
@@ -324,9 +353,17 @@ async fn resource(
         seen.long = true;
         return start_watch(server, caller, wanted, seen).await;
     }
+    let time = wanted.query.timeout(REQUEST_TIMEOUT)?;
+    within(time, ordinary(server, caller, wanted, time, seen)).await
+}
+
+/// The answer, if it comes in time.
+async fn within(
+    time: Duration,
+    answer: impl Future<Output = Result<Response<Payload>, Status>>,
+) -> Result<Response<Payload>, Status> {
     let timeout = || Status::timeout("request did not complete within the allotted timeout", 0);
-    let answered = tokio::time::timeout(REQUEST_TIMEOUT, ordinary(server, caller, wanted, seen)).await;
-    answered.unwrap_or_else(|_| Err(timeout()))
+    tokio::time::timeout(time, answer).await.unwrap_or_else(|_| Err(timeout()))
 }
 
 async fn start_watch(
@@ -337,13 +374,14 @@ async fn start_watch(
 ) -> Result<Response<Payload>, Status> {
     let Wanted { target, verb, parts, query, .. } = wanted;
     let call = Call { verb, target, options: query.options(verb)?, body: Body::None };
+    let seat = seen.seat(server.arrive(caller, &call), REQUEST_TIMEOUT).await?;
     seen.decide(server.authorize_call(caller, &call))?;
     let resource = server.resource(&call)?;
     let offer = Offer { shapes: true, protobuf: !resource.kind().is_custom(), stream: true };
     let form = negotiate::accept(&parts.headers, offer)?;
     let include = Included::parse(query.get("includeObject"))?;
     let counting = server.metrics.watching(resource.group(), resource.plural());
-    let stream = server.start_watch(resource, &call, false).await?;
+    let stream = server.start_watch(resource, &call, false).await?.seated(seat);
     let body = watch::body(stream, form, include, server.options.clock, counting);
     Ok(respond(200, form.syntax.stream_type(), body))
 }
@@ -352,11 +390,13 @@ async fn ordinary(
     server: &Arc<Server>,
     caller: &Arc<Caller>,
     wanted: Wanted<'_>,
+    time: Duration,
     seen: &mut Seen,
 ) -> Result<Response<Payload>, Status> {
     let Wanted { target, verb, parts, body, query, .. } = wanted;
     let mut call = Call { verb, target, options: query.options(verb)?, body: Body::None };
     name_manager(&mut call, &parts);
+    let _seat = seen.seat(server.arrive(caller, &call), time).await?;
     // Asked before the body is read, so that nobody sends us bodies in vain.
     seen.decide(server.authorize_call(caller, &call))?;
     let resource = server.resource(&call)?;

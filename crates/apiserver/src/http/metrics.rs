@@ -50,9 +50,11 @@ pub struct Metrics {
     panics: Counter<u64, AtomicU64>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// The server's figures, with those of flow control.
+    pub fn new(flow: &crate::flow::figures::Figures) -> Self {
         let mut registry = Registry::default();
+        flow.register(&mut registry);
         let metrics = Self {
             requests: Family::default(),
             durations: Family::new_with_constructor(seconds as fn() -> Histogram),

@@ -1,10 +1,13 @@
 //! Query parameters of resource requests.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use api::call::FieldValidation;
 use api::meta::v1::DeleteOptions;
 use api::{FieldErrors, Options, Path, Status, Verb};
+
+use super::duration;
 
 /// Longest `fieldManager` (upstream's `FieldManagerMaxLength`).
 const FIELD_MANAGER_LEN_MAX: usize = 128;
@@ -59,6 +62,17 @@ impl<'a> Query<'a> {
     /// Whether a watch is asked for.
     pub fn watches(&self) -> bool {
         self.flag("watch").ok().flatten().unwrap_or(false)
+    }
+
+    /// How long the request may take: what `timeout` says, `max` at most.
+    ///
+    /// # Errors
+    /// 400 if it is no duration.
+    pub fn timeout(&self, max: Duration) -> Result<Duration, Status> {
+        let Some(text) = self.get("timeout").filter(|text| !text.is_empty()) else { return Ok(max) };
+        let wrong = |why| Status::bad_request(format!("invalid timeout specified in the request URL - time: {why}"));
+        let time = duration::parse(text).map_err(wrong)?;
+        Ok(if time.is_zero() { max } else { time.min(max) })
     }
 
     /// The options of a request.

@@ -7,6 +7,7 @@ mod custom;
 mod deletes;
 mod doors;
 mod encodings;
+mod flow;
 mod lists;
 mod streams;
 mod watches;
