@@ -118,11 +118,12 @@ impl WatchStream {
 
     /// The next batch, for transports that write bytes. Dropping the future loses nothing.
     pub async fn next_step(&mut self) -> Step {
-        if self.seat.is_some() && !self.watcher.is_starting() {
-            self.seat = None;
-        }
         if self.converting.is_none() {
-            match self.watcher.next().await {
+            let step = match self.initial_step() {
+                Some(step) => step,
+                None => self.watcher.next().await,
+            };
+            match step {
                 Step::Events(events) if self.resource.custom.is_some() => self.converting = Some(events),
                 step => return step,
             }
@@ -131,6 +132,16 @@ impl WatchStream {
         let shown = self.resource.served_events(&self.server, events).await;
         self.converting = None;
         shown.map_or_else(|status| Step::End(Some(status)), Step::Events)
+    }
+
+    /// What is sent while the seat is held; after that it is free for others.
+    fn initial_step(&mut self) -> Option<Step> {
+        self.seat.as_ref()?;
+        let step = self.watcher.next_initial();
+        if step.is_none() {
+            self.seat = None;
+        }
+        step
     }
 
     /// The next event; `None` when the watch ended in time. Dropping the future loses nothing. Events share their typed

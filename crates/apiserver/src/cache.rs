@@ -104,7 +104,7 @@ impl Cache {
         let state = self.state.load();
         let few = state.items.values().take(LOOKED_AT).chain(state.items.values().rev().take(LOOKED_AT));
         let (count, bytes) = few.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.wire_len_max()));
-        (state.items.len(), if count == 0 { 0 } else { bytes / count })
+        (state.items.len(), bytes / count.max(1))
     }
 
     /// How many watchers hear of a write.

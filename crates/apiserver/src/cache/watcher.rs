@@ -172,11 +172,6 @@ impl Watcher {
         Ok(())
     }
 
-    /// Whether initial events are still to come.
-    pub fn is_starting(&self) -> bool {
-        self.initial.is_some()
-    }
-
     /// Waits for what comes next. Dropping the future loses nothing. After [`Step::End`] it is `End(None)` for ever.
     pub async fn next(&mut self) -> Step {
         loop {
@@ -229,7 +224,8 @@ impl Watcher {
         }
     }
 
-    fn next_initial(&mut self) -> Option<Step> {
+    /// The next of the initial events; `None` once they are all sent.
+    pub fn next_initial(&mut self) -> Option<Step> {
         let initial = self.initial.as_mut()?;
         let batch: Vec<Out> = initial.entries.by_ref().take(BATCH_LEN_MAX).map(Out::Added).collect();
         if !batch.is_empty() {

@@ -1,5 +1,5 @@
-//! Which flow schema a request belongs to: the first by precedence of which a rule is about the caller and about what is
-//! asked for.
+//! Which flow schema a request belongs to: the first by precedence of which a rule is about the caller and about what
+//! is asked for.
 //!
 //! Pure.
 
@@ -172,14 +172,9 @@ impl Rule {
         match request.what {
             What::Resource { group, resource, subresource, namespace, .. } => self.resources.iter().any(|rule| {
                 let placed = if namespace.is_empty() { rule.cluster_scope } else { rule.namespaces.has(namespace) };
-                placed
-                    && rule.verbs.has(request.verb)
-                    && rule.groups.has(group)
-                    && rule.names(resource, subresource)
+                placed && rule.verbs.has(request.verb) && rule.groups.has(group) && rule.names(resource, subresource)
             }),
-            What::Path(path) => {
-                self.paths.iter().any(|rule| rule.verbs.has(request.verb) && rule.is_about(path))
-            }
+            What::Path(path) => self.paths.iter().any(|rule| rule.verbs.has(request.verb) && rule.is_about(path)),
         }
     }
 }

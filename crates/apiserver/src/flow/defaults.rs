@@ -100,22 +100,8 @@ fn suggested_schemas() -> Vec<FlowSchema> {
         schema("system-nodes", "system", 500, "ByUser", nodes(), everything()),
         schema("kube-controller-manager", "workload-high", 800, "ByNamespace", vec![user(MANAGER)], everything()),
         schema("kube-scheduler", "workload-high", 800, "ByNamespace", vec![user(SCHEDULER)], everything()),
-        schema(
-            "kube-system-service-accounts",
-            "workload-high",
-            900,
-            "ByNamespace",
-            vec![account("*")],
-            everything(),
-        ),
-        schema(
-            "service-accounts",
-            "workload-low",
-            9000,
-            "ByUser",
-            vec![group("system:serviceaccounts")],
-            everything(),
-        ),
+        schema("kube-system-service-accounts", "workload-high", 900, "ByNamespace", vec![account("*")], everything()),
+        schema("service-accounts", "workload-low", 9000, "ByUser", vec![group("system:serviceaccounts")], everything()),
         schema("global-default", "global-default", 9900, "ByUser", everyone(), everything()),
     ]
 }
@@ -162,10 +148,9 @@ pub fn mend(existing: &dyn Object, wanted: &dyn Object) -> Option<Box<dyn Object
         if let (Some(own), Some(wanted)) = (any.downcast_mut::<FlowSchema>(), downcast::<FlowSchema>(wanted)) {
             differs |= own.spec != wanted.spec;
             own.spec.clone_from(&wanted.spec);
-        } else if let (Some(own), Some(wanted)) = (
-            any.downcast_mut::<PriorityLevelConfiguration>(),
-            downcast::<PriorityLevelConfiguration>(wanted),
-        ) {
+        } else if let (Some(own), Some(wanted)) =
+            (any.downcast_mut::<PriorityLevelConfiguration>(), downcast::<PriorityLevelConfiguration>(wanted))
+        {
             let mut spec = wanted.spec.clone();
             if wanted.name() == mandatory::EXEMPT {
                 // How many seats count for the exempt is the operator's to say.

@@ -226,7 +226,16 @@ pub fn knock(schema: &Arc<Schema>, hash: u64, work: Work, watch: bool, about: im
             figures.inqueue_seats.inc_by(work.seats_max().into());
             figures.queue_length.observe(place.queue_len as f64);
             let why = Refusal::Cancelled;
-            Entry::Waiting(Waiting { schema: schema.clone(), place, receiver, work, watch, since: now, why, let_in: false })
+            Entry::Waiting(Waiting {
+                schema: schema.clone(),
+                place,
+                receiver,
+                work,
+                watch,
+                since: now,
+                why,
+                let_in: false,
+            })
         }
         (Arrival::Refused(why), _) => {
             figures.rejected(why);

@@ -171,10 +171,10 @@ mod tests {
     fn borrowing_is_bounded() {
         let own = [Share { borrowing_limit_percent: Some(50), ..share(1, 0) }, share(1, 100)];
         let all = bounds(100, &own);
-        assert_eq!((all[0], all[1]), (
-            Bounds { nominal: 50, min: 50, max: 75 },
-            Bounds { nominal: 50, min: 0, max: 150 }
-        ));
+        assert_eq!(
+            (all[0], all[1]),
+            (Bounds { nominal: 50, min: 50, max: 75 }, Bounds { nominal: 50, min: 0, max: 150 })
+        );
         let idle = Demand::default();
         let busy = Demand { peak: 200.0, smoothed: 200.0 };
         let (given, _) = adjust(&[(own[0], all[0], busy), (own[1], all[1], idle)]);

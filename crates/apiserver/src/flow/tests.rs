@@ -1,4 +1,4 @@
-use api::Typed;
+use api::{Typed, downcast};
 use serde_json::json;
 
 use super::*;
@@ -7,10 +7,9 @@ use crate::Caller;
 fn flow(seats: usize) -> Flow {
     let flow = Flow::new(seats, Clock::system(), TaskGroup::new());
     let all = defaults::all();
-    let of = |object: &Box<dyn Object>| object.boxed_clone().into_any_box();
-    let schemas: Vec<_> = all.iter().filter_map(|object| of(object).downcast::<FlowSchema>().ok()).map(Arc::from).collect();
+    let schemas: Vec<_> = all.iter().filter_map(|one| downcast::<FlowSchema>(&**one).cloned().map(Arc::new)).collect();
     let levels: Vec<_> =
-        all.iter().filter_map(|object| of(object).downcast::<PriorityLevelConfiguration>().ok()).map(Arc::from).collect();
+        all.iter().filter_map(|one| downcast::<PriorityLevelConfiguration>(&**one).cloned().map(Arc::new)).collect();
     flow.rebuild(&schemas, &levels);
     flow
 }
@@ -109,7 +108,8 @@ async fn seats_held_after_an_answer_free_themselves() {
     let caller = Caller::new("ann", &[]);
     let request = Attributes { caller: &caller, verb: "create", what: PODS };
     let seats = limit_of(&flow, "global-default");
-    let write = |_, _: &mut Option<usize>| Work { initial_seats: 1, final_seats: seats, additional: Duration::from_millis(5) };
+    let additional = Duration::from_millis(5);
+    let write = |_, _: &mut Option<usize>| Work { initial_seats: 1, final_seats: seats, additional };
     drop(flow.arrive(&request, write).seat(WAIT_MAX).await.ok().unwrap());
     let next = flow.arrive(&request, one);
     assert!(matches!(next.entry, Entry::Waiting(_)));
@@ -147,8 +147,8 @@ fn cost() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let flow = flow(600);
-        for (user, groups) in [("ann", vec![]), ("system:node:n", vec!["system:nodes"]), ("root", vec!["system:masters"])] {
-            let caller = Caller::new(user, &groups);
+        for (user, group) in [("ann", "dev"), ("system:node:n", "system:nodes"), ("root", "system:masters")] {
+            let caller = Caller::new(user, &[group]);
             let request = Attributes { caller: &caller, verb: "get", what: PODS };
             let clock = Clock::system();
             let began = clock.monotonic();

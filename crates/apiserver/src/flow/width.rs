@@ -65,10 +65,7 @@ mod tests {
     #[test]
     fn writes_that_many_hear_of_go_on_after_their_answer() {
         assert_eq!(write(9, 15), Work::seats(1));
-        assert_eq!(
-            write(25, 15),
-            Work { initial_seats: 1, final_seats: 3, additional: Duration::from_millis(5) }
-        );
+        assert_eq!(write(25, 15), Work { initial_seats: 1, final_seats: 3, additional: Duration::from_millis(5) });
         let narrow = write(1000, 15);
         assert_eq!((narrow.final_seats, narrow.additional), (10, Duration::from_millis(50)));
     }

@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn as_go_reads_them() {
-        for (text, ms) in [("1h30m", 5_400_000), ("1.5s", 1500), ("300ms", 300), ("+2m", 120_000), ("0", 0), ("-5s", 0)] {
+        for (text, ms) in [("1h30m", 5_400_000), ("1.5s", 1500), ("300ms", 300), ("+2m", 120_000), ("0", 0), ("-5s", 0)]
+        {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for (text, why) in [

@@ -176,7 +176,8 @@ fn demand_counts_who_runs_and_who_waits() {
 #[test]
 fn flows_get_equal_parts_of_a_busy_level() {
     // Three flows, each with as many requests as its queues hold, of different lengths: time is shared, not turns.
-    let mut set: QueueSet<usize> = QueueSet::new(Mode::Queue(Queuing { queues: 64, hand_size: 1, queue_len_max: 1000 }), 1, ms(0));
+    let mut set: QueueSet<usize> =
+        QueueSet::new(Mode::Queue(Queuing { queues: 64, hand_size: 1, queue_len_max: 1000 }), 1, ms(0));
     let dealer = Dealer::new(64, 1);
     let lengths = [1u64, 4, 16];
     let mut spent = [0u64; 3];
