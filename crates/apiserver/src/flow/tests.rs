@@ -1,3 +1,5 @@
+//! Flow control as a whole, with the suggested objects, on a paused clock; and what it costs.
+
 use api::{Typed, downcast};
 use serde_json::json;
 

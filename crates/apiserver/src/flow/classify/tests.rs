@@ -1,3 +1,5 @@
+//! Requests at the doors of the schemas that a server suggests, and of some odder ones.
+
 use super::*;
 use crate::Caller;
 use api::{Typed, downcast};

@@ -1,3 +1,5 @@
+//! Queues under load, on a clock of our own.
+
 use super::*;
 
 const QUEUING: Queuing = Queuing { queues: 8, hand_size: 2, queue_len_max: 4 };
