@@ -8,13 +8,17 @@ use serde_json::{Map, Value, json};
 
 use crate::Timestamp;
 use crate::meta::v1::StatusCause;
-use crate::schema::{self, Definition};
+use crate::schema;
 use crate::status::{Reason, Status};
 
 mod set;
+mod shape;
 mod walk;
 
+use walk::Changes;
+
 pub use set::Set;
+pub use shape::{Form, Items, Shape, Types};
 
 /// How many managers with operation Update an object remembers; the oldest are merged beyond that.
 pub const UPDATE_MANAGERS_MAX: usize = 10;
@@ -183,12 +187,38 @@ fn time_text(now: Timestamp) -> String {
     Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
 
+/// A write as a version shows it in which others wrote before.
+#[derive(Debug)]
+pub struct Other<'a> {
+    pub api_version: &'a str,
+    pub types: Types<'a>,
+    pub live: Value,
+    pub new: Value,
+}
+
+/// The other versions in which the fields of an object have owners. A conversion that moves fields has to say what a
+/// write is in each of them.
+pub fn other_versions(live: Option<&Value>, api_version: &str) -> Vec<String> {
+    let mut found: Vec<String> = live.map(entries_of).unwrap_or_default().into_iter().map(|e| e.api_version).collect();
+    found.retain(|version| version != api_version);
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
 /// Records a write that is not an apply: create, update, or a patch of the text. Fills `new`'s `managedFields`: what
 /// the write changed belongs to the writer and no longer to others; what it removed belongs to nobody.
 ///
 /// Call it with objects as the client sees them, before the server's own changes (status, generation), for those
-/// belong to nobody. `live` is `None` on create.
-pub fn update(live: Option<&Value>, new: &mut Value, definition: &'static Definition, writer: &Writer<'_>) {
+/// belong to nobody. `live` is `None` on create. `others`: the write in the other versions; `None` if the fields are
+/// the same in all.
+pub fn update(
+    live: Option<&Value>,
+    new: &mut Value,
+    types: Types<'_>,
+    writer: &Writer<'_>,
+    others: Option<&[Other<'_>]>,
+) {
     let mut entries = match (asks_for_reset(new), live) {
         (true, _) => Vec::new(),
         (false, live) => match entries_of(new) {
@@ -196,25 +226,53 @@ pub fn update(live: Option<&Value>, new: &mut Value, definition: &'static Defini
             entries => entries,
         },
     };
-    record_update(&mut entries, live.unwrap_or(&Value::Null), new, definition, writer);
+    record_update(&mut entries, live.unwrap_or(&Value::Null), new, types, writer, others);
     store(new, entries);
+}
+
+/// What each owner sees of a write. Owners in versions that are no more lose what they had.
+fn each_seen(
+    entries: &mut Vec<Entry>,
+    own: &Changes,
+    writer: &Writer<'_>,
+    others: Option<&[Other<'_>]>,
+    mut see: impl FnMut(&mut Entry, &Changes),
+) {
+    let Some(others) = others else {
+        entries.iter_mut().for_each(|entry| see(entry, own));
+        return;
+    };
+    let found: Vec<(&str, Changes)> = others
+        .iter()
+        .map(|other| (other.api_version, walk::compare(&other.live, &other.new, other.types, writer.ignored)))
+        .collect();
+    entries.retain_mut(|entry| {
+        let changes = match found.iter().find(|(version, _)| *version == entry.api_version) {
+            Some((_, changes)) => changes,
+            None if entry.api_version == writer.api_version => own,
+            None => return false,
+        };
+        see(entry, changes);
+        true
+    });
 }
 
 fn record_update(
     entries: &mut Vec<Entry>,
     live: &Value,
     new: &Value,
-    definition: &'static Definition,
+    types: Types<'_>,
     writer: &Writer<'_>,
+    others: Option<&[Other<'_>]>,
 ) {
-    let changes = walk::compare(live, new, definition, writer.ignored);
+    let changes = walk::compare(live, new, types, writer.ignored);
     let mut own = Entry::of(writer, false);
     let before = entries.iter().position(|entry| entry.same(&own)).map(|index| entries.remove(index));
-    for entry in entries.iter_mut() {
+    each_seen(entries, &changes, writer, others, |entry, changes| {
         entry.fields.subtract(&changes.modified);
         entry.fields.subtract(&changes.added);
         entry.fields.subtract(&changes.removed);
-    }
+    });
     if let Some(before) = &before {
         own = before.clone();
     }
@@ -260,57 +318,132 @@ impl From<ApplyError> for Status {
     }
 }
 
+/// An apply under way.
+pub struct Merge<'a> {
+    live: Option<&'a Value>,
+    config: Value,
+    types: Types<'a>,
+    writer: &'a Writer<'a>,
+    entries: Vec<Entry>,
+    own: Entry,
+    /// The writer's last configuration.
+    before: Option<Entry>,
+    /// What the object becomes.
+    object: Value,
+}
+
+impl<'a> Merge<'a> {
+    /// Merges a configuration into `live`, which is `None` where there is no object yet.
+    ///
+    /// # Errors
+    /// If the configuration is none, or does not fit its type.
+    pub fn begin(
+        live: Option<&'a Value>,
+        mut config: Value,
+        types: Types<'a>,
+        writer: &'a Writer<'a>,
+    ) -> Result<Self, ApplyError> {
+        check_config(&mut config, types, writer)?;
+        let mut entries = live.map(entries_of).unwrap_or_default();
+        if let (Some(live), true) = (live, entries.is_empty()) {
+            let before = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..*writer };
+            record_update(&mut entries, &Value::Null, live, types, &before, None);
+        }
+        let mut own = Entry::of(writer, true);
+        let before = entries.iter().position(|entry| entry.same(&own)).map(|index| entries.remove(index));
+        own.fields = walk::fields(&config, types, writer.ignored);
+        let mut object = live.cloned().unwrap_or_else(|| json!({}));
+        walk::merge(&mut object, &config, types, writer.ignored);
+        Ok(Self { live, config, types, writer, entries, own, before, object })
+    }
+
+    /// What the object is so far.
+    pub fn object(&self) -> &Value {
+        &self.object
+    }
+
+    /// The version of the writer's last configuration, if it was another one.
+    pub fn last_version(&self) -> Option<&str> {
+        let last = self.before.as_ref()?.api_version.as_str();
+        (last != self.writer.api_version).then_some(last)
+    }
+
+    /// Takes out what was in the writer's last configuration and has no owner any more.
+    pub fn prune(&mut self) {
+        let Some(before) = &self.before else { return };
+        let mut owned = self.own.fields.clone();
+        self.entries.iter().for_each(|entry| owned.extend(&entry.fields));
+        walk::prune(&mut self.object, &before.fields, &owned, self.types);
+    }
+
+    /// As [`Merge::prune`], of the object in the version of the last configuration.
+    pub fn prune_in_last(&self, object: &mut Value, types: Types<'_>) {
+        let Some(before) = &self.before else { return };
+        let mut owned = Set::default();
+        let same = |entry: &&Entry| entry.api_version == before.api_version;
+        self.entries.iter().filter(same).for_each(|entry| owned.extend(&entry.fields));
+        walk::prune(object, &before.fields, &owned, types);
+    }
+
+    /// Goes on with an object that was pruned in another version and converted back.
+    pub fn take(&mut self, pruned: Value) {
+        self.object = pruned;
+        walk::merge(&mut self.object, &self.config, self.types, self.writer.ignored);
+    }
+
+    /// The object with its `managedFields`. `others` as in [`update`].
+    ///
+    /// # Errors
+    /// A conflict.
+    pub fn finish(mut self, others: Option<&[Other<'_>]>, force: bool) -> Result<Value, ApplyError> {
+        let nothing = Value::Null;
+        let live = self.live.unwrap_or(&nothing);
+        let changes = walk::compare(live, &self.object, self.types, self.writer.ignored);
+        let mut conflicts = Vec::new();
+        each_seen(&mut self.entries, &changes, self.writer, others, |entry, changes| {
+            let mut changed = changes.modified.clone();
+            changed.extend(&changes.added);
+            let paths = entry.fields.intersection(&changed).paths();
+            conflicts.extend(paths.into_iter().map(|path| (entry.shown(), path)));
+            entry.fields.subtract(&changed);
+            entry.fields.subtract(&changes.removed);
+        });
+        if !force {
+            refuse(conflicts)?;
+        }
+        let same = self.before.as_ref().is_some_and(|before| before.fields == self.own.fields);
+        let unchanged = changes.added.is_empty() && changes.modified.is_empty() && changes.removed.is_empty();
+        self.own.time = match self.before {
+            Some(before) if same && unchanged && before.api_version == self.own.api_version => before.time,
+            _ => Some(time_text(self.writer.now)),
+        };
+        self.entries.push(self.own);
+        store(&mut self.object, self.entries);
+        Ok(self.object)
+    }
+}
+
 /// Applies a configuration: the object it makes of `live`, with its `managedFields`. Fields of the writer's last
-/// configuration that are not in this one go, unless someone else owns them.
+/// configuration that are not in this one go, unless someone else owns them. Fields are the same in all versions.
 ///
 /// The result is then validated and stored like any update, but not recorded again by [`update`]. `live` is `None`
 /// where there is no object yet.
+///
+/// # Errors
+/// As [`Merge::begin`] and [`Merge::finish`].
 pub fn apply(
     live: Option<&Value>,
-    mut config: Value,
-    definition: &'static Definition,
+    config: Value,
+    types: Types<'_>,
     writer: &Writer<'_>,
     force: bool,
 ) -> Result<Value, ApplyError> {
-    check_config(&mut config, definition, writer)?;
-    let mut entries = live.map(entries_of).unwrap_or_default();
-    if let (Some(live), true) = (live, entries.is_empty()) {
-        let before = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..*writer };
-        record_update(&mut entries, &Value::Null, live, definition, &before);
-    }
-    let mut own = Entry::of(writer, true);
-    let before = entries.iter().position(|entry| entry.same(&own)).map(|index| entries.remove(index));
-    own.fields = walk::fields(&config, definition, writer.ignored);
-
-    let mut merged = live.cloned().unwrap_or_else(|| json!({}));
-    walk::merge(&mut merged, &config, definition, writer.ignored);
-    if let Some(before) = &before {
-        let mut owned = own.fields.clone();
-        entries.iter().for_each(|entry| owned.extend(&entry.fields));
-        walk::prune(&mut merged, &before.fields, &owned, definition);
-    }
-    let nothing = Value::Null;
-    let changes = walk::compare(live.unwrap_or(&nothing), &merged, definition, writer.ignored);
-    let mut changed = changes.modified.clone();
-    changed.extend(&changes.added);
-    if !force {
-        refuse_conflicts(&entries, &changed)?;
-    }
-    for entry in &mut entries {
-        entry.fields.subtract(&changed);
-        entry.fields.subtract(&changes.removed);
-    }
-    let same = before.as_ref().is_some_and(|before| before.fields == own.fields);
-    own.time = match before {
-        Some(before) if same && changed.is_empty() && changes.removed.is_empty() => before.time,
-        _ => Some(time_text(writer.now)),
-    };
-    entries.push(own);
-    store(&mut merged, entries);
-    Ok(merged)
+    let mut merge = Merge::begin(live, config, types, writer)?;
+    merge.prune();
+    merge.finish(None, force)
 }
 
-fn check_config(config: &mut Value, definition: &'static Definition, writer: &Writer<'_>) -> Result<(), ApplyError> {
+fn check_config(config: &mut Value, types: Types<'_>, writer: &Writer<'_>) -> Result<(), ApplyError> {
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     if !config.is_object() {
         return Err(ApplyError::Malformed("error decoding YAML: the configuration is not an object".to_owned()));
@@ -325,25 +458,34 @@ fn check_config(config: &mut Value, definition: &'static Definition, writer: &Wr
             writer.api_version
         )));
     }
-    let checked = schema::check(config, definition);
-    let undeclared = checked.unknown.first().map(|path| format!(".{path}: field not declared in schema"));
-    if let Some(why) = undeclared.or(checked.type_error) {
+    let problems: Vec<String> = match types {
+        Types::BuiltIn(definition) => {
+            let checked = schema::check(config, definition);
+            let undeclared = checked.unknown.first().map(|path| format!(".{path}: field not declared in schema"));
+            undeclared.or(checked.type_error).into_iter().collect()
+        }
+        Types::Custom(shape) => shape.check(config),
+    };
+    let why = match problems.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        many => Some(format!("errors:\n  {}", many.join("\n  "))),
+    };
+    if let Some(why) = why {
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         let kind = text("/kind");
         return Err(ApplyError::Schema(format!(
             "failed to create typed patch object ({namespace}/{name}; {api_version}, Kind={kind}): {why}"
         )));
     }
-    schema::normalize(config, definition);
+    if let Types::BuiltIn(definition) = types {
+        schema::normalize(config, definition);
+    }
     Ok(())
 }
 
-fn refuse_conflicts(entries: &[Entry], changed: &Set) -> Result<(), ApplyError> {
-    let mut conflicts: Vec<(String, String)> = Vec::new();
-    for entry in entries {
-        let paths = entry.fields.intersection(changed).paths();
-        conflicts.extend(paths.into_iter().map(|path| (entry.shown(), path)));
-    }
+/// Each conflict is a manager and a path.
+fn refuse(mut conflicts: Vec<(String, String)>) -> Result<(), ApplyError> {
     conflicts.sort();
     let cause = |(manager, path): &(String, String)| StatusCause {
         reason: Some("FieldManagerConflict".to_owned()),

@@ -52,13 +52,26 @@ fn decode_as(
         return Err(unrecognized(kind, &format!("couldn't get version/kind; json parse error: {why}"), text));
     }
     check_kind(kind, value)?;
-    match custom {
-        None => from_parsed(kind, parsed, validation).map(Some),
-        Some(version) => {
-            let read = version.read(parsed, validation).map_err(|why| unhandled(kind, &why))?;
-            Ok(Some(Decoded { object: Box::new(read.object), warnings: read.problems }))
-        }
-    }
+    from_tree(kind, custom, parsed, validation).map(Some)
+}
+
+fn from_tree(
+    kind: &'static Kind,
+    custom: Option<&Version>,
+    parsed: Parsed,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let Some(version) = custom else { return from_parsed(kind, parsed, validation) };
+    let read = version.read(parsed, validation).map_err(|why| unhandled(kind, &why))?;
+    Ok(Decoded { object: Box::new(read.object), warnings: read.problems })
+}
+
+/// As [`from_parsed`], for a resource, built in or defined at run time.
+///
+/// # Errors
+/// As [`from_parsed`].
+pub fn from_parsed_for(resource: &Resource, parsed: Parsed, validation: FieldValidation) -> Result<Decoded, Status> {
+    from_tree(resource.kind(), resource.custom.as_deref(), parsed, validation)
 }
 
 fn shared(kind: &'static Kind, object: &Arc<dyn Object>) -> Result<Decoded, Status> {

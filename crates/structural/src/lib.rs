@@ -11,6 +11,7 @@ mod metadata;
 mod node;
 mod openapi;
 mod prune;
+mod shape;
 mod validate;
 
 use api::FieldErrors;
@@ -71,6 +72,11 @@ impl Schema {
     /// The schema as OpenAPI v2 serves it, without what v2 cannot say.
     pub fn openapi_v2(&self) -> Value {
         openapi::v2(self.source())
+    }
+
+    /// What of an object has owners of its own.
+    pub fn shape(&self) -> api::managed::Shape {
+        shape::root(&self.root)
     }
 
     fn source(&self) -> Value {

@@ -101,6 +101,8 @@ pub(crate) struct Node {
     pub(crate) preserve: bool,
     pub(crate) embedded: bool,
     pub(crate) int_or_string: bool,
+    /// `x-kubernetes-map-type: atomic`.
+    pub(crate) map_atomic: bool,
     pub(crate) list: Option<ListType>,
     /// Sorted by name.
     pub(crate) properties: Box<[(Box<str>, Node)]>,
@@ -180,6 +182,7 @@ impl Node {
             preserve: props.x_kubernetes_preserve_unknown_fields == Some(true),
             embedded: props.x_kubernetes_embedded_resource == Some(true),
             int_or_string: props.x_kubernetes_int_or_string == Some(true),
+            map_atomic: props.x_kubernetes_map_type.as_deref() == Some("atomic"),
             list,
             properties,
             additional: additional.map(Box::new),

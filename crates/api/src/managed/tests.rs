@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::*;
 
-fn deployment() -> &'static Definition {
-    schema::definition("io.k8s.api.apps.v1.Deployment").expect("in the table")
+fn deployment() -> Types<'static> {
+    schema::definition("io.k8s.api.apps.v1.Deployment").expect("in the table").into()
 }
 
 fn at(second: i64) -> Timestamp {
@@ -44,7 +44,7 @@ fn a_create_is_recorded() {
         },
         "status": {"replicas": 0},
     });
-    update(None, &mut new, deployment(), &writer("kubectl-create", 0));
+    update(None, &mut new, deployment(), &writer("kubectl-create", 0), None);
     assert_eq!(
         new["metadata"]["managedFields"],
         json!([{
@@ -72,31 +72,31 @@ fn a_create_is_recorded() {
 #[test]
 fn an_update_takes_fields_over() {
     let mut first = object(json!({"replicas": 1, "paused": true}));
-    update(None, &mut first, deployment(), &writer("a", 1));
+    update(None, &mut first, deployment(), &writer("a", 1), None);
     let mut second = first.clone();
     second["spec"] = json!({"replicas": 2, "minReadySeconds": 3});
-    update(Some(&first), &mut second, deployment(), &writer("b", 2));
+    update(Some(&first), &mut second, deployment(), &writer("b", 2), None);
     assert_eq!(fields_of(&second, "a"), Value::Null);
     assert_eq!(fields_of(&second, "b"), json!({"f:spec": {"f:minReadySeconds": {}, "f:replicas": {}}}));
 
     let mut same = second.clone();
-    update(Some(&second), &mut same, deployment(), &writer("b", 9));
+    update(Some(&second), &mut same, deployment(), &writer("b", 9), None);
     assert_eq!(same, second, "nothing changed, not even the time");
 
     let mut reset = second.clone();
     reset["metadata"]["managedFields"] = json!([{}]);
-    update(Some(&second), &mut reset, deployment(), &writer("c", 3));
+    update(Some(&second), &mut reset, deployment(), &writer("c", 3), None);
     assert_eq!(reset["metadata"].get("managedFields"), None);
 }
 
 #[test]
 fn status_has_its_own_entry() {
     let mut live = object(json!({"replicas": 1}));
-    update(None, &mut live, deployment(), &writer("a", 1));
+    update(None, &mut live, deployment(), &writer("a", 1), None);
     let mut new = live.clone();
     new["status"] = json!({"replicas": 1, "conditions": [{"type": "Available", "status": "True"}]});
     let status = Writer { subresource: "status", ignored: &["spec", "metadata"], ..writer("a", 2) };
-    update(Some(&live), &mut new, deployment(), &status);
+    update(Some(&live), &mut new, deployment(), &status, None);
     let list = new["metadata"]["managedFields"].as_array().expect("a list");
     assert_eq!(list.len(), 2);
     assert_eq!(list[1]["subresource"], "status");
@@ -116,7 +116,7 @@ fn old_updaters_are_merged() {
         let mut new = live.clone();
         new["metadata"]["labels"][format!("l{index}")] = json!("x");
         let manager = format!("m{index}");
-        update(Some(&live), &mut new, deployment(), &writer(&manager, index));
+        update(Some(&live), &mut new, deployment(), &writer(&manager, index), None);
         live = new;
     }
     let list = live["metadata"]["managedFields"].as_array().expect("a list");
@@ -161,7 +161,7 @@ fn apply_keeps_what_others_own() {
 #[test]
 fn apply_conflicts() {
     let mut live = object(json!({"replicas": 1, "paused": true}));
-    update(None, &mut live, deployment(), &writer("kubectl-create", 1));
+    update(None, &mut live, deployment(), &writer("kubectl-create", 1), None);
     let config = object(json!({"replicas": 3}));
     let refused = apply(Some(&live), config.clone(), deployment(), &writer("me", 2), false).expect_err("a conflict");
     assert_eq!(
@@ -225,4 +225,138 @@ fn sets() {
     rest.subtract(&set.intersection(&set));
     assert!(rest.is_empty());
     assert_eq!(manager_of("kubectl/v1.32 (linux)"), "kubectl");
+}
+
+/// `spec` with a keyed list, a set, an atomic map, and a field of which nothing is said.
+fn cat() -> Shape {
+    let fields = |list: Vec<(&str, Shape)>| {
+        let mut list: Vec<(Box<str>, Shape)> = list.into_iter().map(|(name, shape)| (name.into(), shape)).collect();
+        list.sort_by(|a, b| a.0.cmp(&b.0));
+        Shape::new(Form::Fields(list.into(), None))
+    };
+    let text = || Shape::new(Form::Text);
+    let map = || Shape::new(Form::Fields(Box::default(), Some(Box::new(text()))));
+    let toy = fields(vec![("name", text()), ("kind", text()), ("price", Shape::new(Form::Number))]);
+    let keys = Items::Keyed(Box::new([("name".into(), None), ("kind".into(), Some("ball".into()))]));
+    let spec = fields(vec![
+        ("fur", text()),
+        ("toys", Shape::new(Form::List(Box::new(toy), keys))),
+        ("friends", Shape::new(Form::List(Box::new(text()), Items::Set))),
+        ("names", Shape::new(Form::List(Box::new(text()), Items::Atomic))),
+        ("tags", map()),
+        ("chip", Shape { atomic: true, ..map() }),
+        ("any", Shape::new(Form::Any)),
+    ]);
+    let metadata = schema::definition("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").expect("in the table");
+    fields(vec![
+        ("apiVersion", text()),
+        ("kind", text()),
+        ("metadata", Shape::new(Form::BuiltIn(metadata))),
+        ("spec", spec),
+    ])
+}
+
+fn cat_writer(manager: &str) -> Writer<'_> {
+    Writer { manager, subresource: "", api_version: "example.com/v1", now: at(1), ignored: &[] }
+}
+
+fn tom(spec: Value) -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Cat", "metadata": {"name": "tom", "labels": {"a": "b"}}, "spec": spec})
+}
+
+#[test]
+fn a_shape_made_at_run_time_says_what_is_owned() {
+    let shape = cat();
+    let mut new = tom(json!({
+        "fur": "grey", "toys": [{"name": "mouse", "price": 1}], "friends": ["tim"], "names": ["a", "b"],
+        "tags": {"x": "y"}, "chip": {"n": "1"}, "any": {"deep": {"list": [{"name": "x"}]}},
+    }));
+    update(None, &mut new, (&shape).into(), &cat_writer("kubectl"), None);
+    assert_eq!(
+        fields_of(&new, "kubectl"),
+        json!({
+            "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+            "f:spec": {
+                ".": {},
+                "f:any": {".": {}, "f:deep": {".": {}, "f:list": {}}},
+                "f:chip": {},
+                "f:friends": {".": {}, "v:\"tim\"": {}},
+                "f:fur": {},
+                "f:names": {},
+                "f:tags": {".": {}, "f:x": {}},
+                "f:toys": {".": {}, "k:{\"kind\":\"ball\",\"name\":\"mouse\"}": {".": {}, "f:name": {}, "f:price": {}}},
+            },
+        })
+    );
+}
+
+#[test]
+fn appliers_share_the_lists_and_maps_of_a_custom_resource() {
+    let shape = cat();
+    let apply = |live: Option<&Value>, spec: Value, manager: &str, force: bool| {
+        apply(live, tom(spec), (&shape).into(), &cat_writer(manager), force)
+    };
+    let one = apply(None, json!({"fur": "grey", "toys": [{"name": "a", "price": 1}], "friends": ["x"]}), "one", false);
+    let one = one.expect("new");
+    let both = apply(Some(&one), json!({"toys": [{"name": "b"}], "friends": ["y"], "chip": {"n": "1"}}), "two", false);
+    let both = both.expect("no conflict");
+    assert_eq!(
+        both["spec"],
+        json!({"fur": "grey", "toys": [{"name": "a", "price": 1}, {"name": "b"}], "friends": ["x", "y"],
+               "chip": {"n": "1"}})
+    );
+    let refused = apply(Some(&both), json!({"toys": [{"name": "a", "price": 2}]}), "two", false).expect_err("owned");
+    assert_eq!(
+        refused.to_string(),
+        "Apply failed with 1 conflict: conflict with \"one\": .spec.toys[kind=\"ball\",name=\"a\"].price"
+    );
+    let less = apply(Some(&both), json!({"fur": "grey"}), "one", false).expect("no conflict");
+    assert_eq!(
+        less["spec"],
+        json!({"fur": "grey", "toys": [{"name": "b"}], "friends": ["y"], "chip": {"n": "1"}})
+    );
+    let malformed = apply(None, json!({"fur": 1, "wings": 2}), "one", false).expect_err("no cat");
+    assert_eq!(
+        malformed.to_string(),
+        "failed to create typed patch object (/tom; example.com/v1, Kind=Cat): errors:\n  .spec.fur: expected string, \
+         got &value.valueUnstructured{Value:1}\n  .spec.wings: field not declared in schema"
+    );
+    let twice = apply(None, json!({"toys": [{"name": "a"}, {"name": "a", "kind": "ball"}]}), "one", false);
+    assert!(twice.expect_err("twice").to_string().ends_with(
+        ".spec.toys: duplicate entries for key [kind=\"ball\",name=\"a\"]"
+    ));
+}
+
+#[test]
+fn owners_in_another_version_are_asked_in_theirs() {
+    let shape = cat();
+    let mut live = tom(json!({"fur": "grey"}));
+    let elder = Writer { api_version: "example.com/v0", ..cat_writer("elder") };
+    let old_form = json!({"apiVersion": "example.com/v0", "kind": "Cat", "metadata": {"name": "tom"}, "spec": {"any": {"coat": "grey"}}});
+    let mut in_old = old_form.clone();
+    update(None, &mut in_old, (&shape).into(), &elder, None);
+    live["metadata"]["managedFields"] = in_old["metadata"]["managedFields"].clone();
+    assert_eq!(other_versions(Some(&live), "example.com/v1"), ["example.com/v0"]);
+
+    let other = |coat: &str| {
+        let mut new = old_form.clone();
+        new["spec"]["any"]["coat"] = coat.into();
+        Other { api_version: "example.com/v0", types: (&shape).into(), live: old_form.clone(), new }
+    };
+    let mut red = live.clone();
+    red["spec"]["fur"] = "red".into();
+    update(Some(&live), &mut red, (&shape).into(), &cat_writer("young"), Some(&[other("red")]));
+    assert_eq!(fields_of(&red, "elder"), json!({"f:spec": {".": {}, "f:any": {".": {}}}}));
+
+    let writer = cat_writer("young");
+    let merge = Merge::begin(Some(&live), tom(json!({"fur": "red"})), (&shape).into(), &writer).expect("fits");
+    let refused = merge.finish(Some(&[other("red")]), false).expect_err("owned");
+    assert_eq!(
+        refused.to_string(),
+        "Apply failed with 1 conflict: conflict with \"elder\" using example.com/v0: .spec.any.coat"
+    );
+    // a version that is no more has no owners
+    let merge = Merge::begin(Some(&live), tom(json!({"fur": "red"})), (&shape).into(), &writer).expect("fits");
+    let merged = merge.finish(Some(&[]), false).expect("nobody's");
+    assert_eq!(fields_of(&merged, "elder"), Value::Null);
 }

@@ -4,7 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::Set;
-use crate::schema::{Definition, ListType, Property, Type};
+use super::shape::{Form, Items, Shape, Types};
+use crate::schema::{ListType, Property, Type};
 
 /// Fields of every object that have no owner.
 const UNOWNED: &[&str] = &["apiVersion", "kind"];
@@ -24,39 +25,93 @@ const ALWAYS_THERE: &[&str] = &["metadata", "resources", "spec", "status", "stra
 
 /// A value's type, with what its field says of it.
 #[derive(Clone, Copy)]
-struct Place<'a> {
-    type_: &'a Type,
-    property: Option<&'a Property>,
+enum Place<'a> {
+    Typed(&'a Type, Option<&'a Property>),
+    Shaped(&'a Shape),
 }
 
 /// What a value consists of.
 enum Parts<'a> {
     /// Nothing that is owned apart from the rest.
     Leaf,
-    Struct(&'static Definition),
-    Map(Place<'a>),
+    Fields,
     Set,
     /// Items told apart by these keys.
-    Keyed(&'a [&'static str], Place<'a>),
+    Keyed(Keys<'a>, Place<'a>),
 }
 
+/// The keys of a list's items.
+#[derive(Clone, Copy)]
+enum Keys<'a> {
+    BuiltIn(&'a [&'static str]),
+    Custom(&'a [(Box<str>, Option<Value>)]),
+}
+
+impl<'a> Keys<'a> {
+    fn names(self) -> Vec<&'a str> {
+        match self {
+            Self::BuiltIn(names) => names.to_vec(),
+            Self::Custom(keys) => keys.iter().map(|(name, _)| &**name).collect(),
+        }
+    }
+
+    /// The value of a key that is left out.
+    fn default_of(self, name: &str) -> Option<Value> {
+        match (self, name) {
+            (Self::BuiltIn(_), "protocol") => Some("TCP".into()),
+            (Self::BuiltIn(_), "name") => Some("".into()),
+            (Self::BuiltIn(_), _) => None,
+            (Self::Custom(keys), name) => keys.iter().find(|(own, _)| **own == *name)?.1.clone(),
+        }
+    }
+}
+
+/// What nobody declared is owned as a whole.
+const LEAF: Place<'static> = Place::Typed(&Type::Any, None);
+
 impl<'a> Place<'a> {
-    fn root(definition: &'a Definition) -> Self {
-        Self { type_: &definition.type_, property: None }
+    fn root(types: Types<'a>) -> Self {
+        match types {
+            Types::BuiltIn(definition) => Self::Typed(&definition.type_, None),
+            Types::Custom(shape) => Self::Shaped(shape),
+        }
+    }
+
+    /// A built-in type within a shape is what it is.
+    fn resolved(self) -> Self {
+        match self {
+            Self::Shaped(Shape { form: Form::BuiltIn(definition), atomic: false }) => {
+                Self::Typed(&definition.type_, None)
+            }
+            other => other,
+        }
     }
 
     fn parts(self) -> Parts<'a> {
-        let atomic = self.property.is_some_and(|property| property.map_atomic);
-        match self.type_ {
-            Type::Struct(_) => match self.type_.definition() {
-                Some(definition) if !atomic && !definition.map_atomic => Parts::Struct(definition),
+        match self.resolved() {
+            Self::Typed(type_, property) => Self::typed_parts(type_, property),
+            Self::Shaped(shape) if shape.atomic => Parts::Leaf,
+            Self::Shaped(shape) => match &shape.form {
+                Form::Fields(..) | Form::Any => Parts::Fields,
+                Form::List(_, Items::Set) => Parts::Set,
+                Form::List(of, Items::Keyed(keys)) => Parts::Keyed(Keys::Custom(keys), Self::Shaped(of)),
                 _ => Parts::Leaf,
             },
-            Type::Map(of) if !atomic => Parts::Map(Self { type_: of, property: None }),
-            Type::List(of) => match self.property {
+        }
+    }
+
+    fn typed_parts(type_: &'a Type, property: Option<&'a Property>) -> Parts<'a> {
+        let atomic = property.is_some_and(|property| property.map_atomic);
+        match type_ {
+            Type::Struct(_) => match type_.definition() {
+                Some(definition) if !atomic && !definition.map_atomic => Parts::Fields,
+                _ => Parts::Leaf,
+            },
+            Type::Map(_) if !atomic => Parts::Fields,
+            Type::List(of) => match property {
                 Some(property) if property.list_type == Some(ListType::Set) => Parts::Set,
                 Some(property) if property.list_type == Some(ListType::Map) => {
-                    Parts::Keyed(&property.list_map_keys, Self { type_: of, property: None })
+                    Parts::Keyed(Keys::BuiltIn(&property.list_map_keys), Self::Typed(of, None))
                 }
                 _ => Parts::Leaf,
             },
@@ -64,47 +119,70 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// The place of a field, and whether it is a declared one rather than a map's.
+    fn field(self, name: &str) -> Option<(Self, bool)> {
+        match self.resolved() {
+            Self::Typed(type_ @ Type::Struct(_), _) => {
+                let property = type_.definition()?.property(name)?;
+                Some((Self::Typed(&property.type_, Some(property)), true))
+            }
+            Self::Typed(Type::Map(of), _) => Some((Self::Typed(of, None), false)),
+            Self::Typed(..) => None,
+            Self::Shaped(shape) => {
+                shape.field(name).map(|(shape, is_declared)| (Self::Shaped(shape), is_declared))
+            }
+        }
+    }
+
     /// Whether adding a value here adds the place itself, beside what is in it.
     fn is_added(self) -> bool {
-        let Some(property) = self.property else { return true };
-        !(property.required || matches!(self.type_, Type::Struct(_)) && ALWAYS_THERE.contains(&property.name))
+        match self {
+            Self::Typed(type_, Some(property)) => {
+                !(property.required || matches!(type_, Type::Struct(_)) && ALWAYS_THERE.contains(&property.name))
+            }
+            // an object's metadata is always there
+            Self::Shaped(shape) => !matches!(shape.form, Form::BuiltIn(_)),
+            Self::Typed(_, None) => true,
+        }
     }
 }
 
 /// The step to an item of a keyed list. Keys that are left out have the API's default.
-fn key_step(item: &Value, keys: &[&str]) -> String {
+fn key_step(item: &Value, keys: Keys<'_>) -> String {
     let mut map = Map::new();
-    let mut keys = keys.to_vec();
-    keys.sort_unstable();
-    for key in keys {
-        let value = match (item.get(key), key) {
-            (Some(value), _) => value.clone(),
-            (None, "protocol") => "TCP".into(),
-            (None, "name") => "".into(),
-            (None, _) => continue,
-        };
-        map.insert(key.to_owned(), value);
+    let mut names = keys.names();
+    names.sort_unstable();
+    for name in names {
+        if let Some(value) = item.get(name).cloned().or_else(|| keys.default_of(name)) {
+            map.insert(name.to_owned(), value);
+        }
     }
     format!("k:{}", Value::Object(map))
 }
 
+/// A part of a value.
+struct Child<'a> {
+    step: String,
+    value: &'a Value,
+    place: Place<'a>,
+    /// An item of a map or list, which is owned itself; not a declared field.
+    is_item: bool,
+}
+
 /// A value's children with their steps; `None` if it is owned as a whole.
-fn children<'a>(value: &'a Value, place: Place<'a>) -> Option<Vec<(String, &'a Value, Place<'a>)>> {
-    let leaf = Place { type_: &Type::Any, property: None };
+fn children<'a>(value: &'a Value, place: Place<'a>) -> Option<Vec<Child<'a>>> {
+    let item = |step: String, value: &'a Value, place: Place<'a>| Child { step, value, place, is_item: true };
     match (place.parts(), value) {
-        (Parts::Struct(definition), Value::Object(map)) => {
+        (Parts::Fields, Value::Object(map)) => {
             let child = |(key, value): (&'a String, &'a Value)| {
-                let property = definition.property(key)?;
-                Some((format!("f:{key}"), value, Place { type_: &property.type_, property: Some(property) }))
+                let (place, is_declared) = place.field(key)?;
+                Some(Child { step: format!("f:{key}"), value, place, is_item: !is_declared })
             };
             Some(map.iter().filter_map(child).collect())
         }
-        (Parts::Map(of), Value::Object(map)) => {
-            Some(map.iter().map(|(key, value)| (format!("f:{key}"), value, of)).collect())
-        }
-        (Parts::Set, Value::Array(items)) => Some(items.iter().map(|item| (format!("v:{item}"), item, leaf)).collect()),
+        (Parts::Set, Value::Array(items)) => Some(items.iter().map(|one| item(format!("v:{one}"), one, LEAF)).collect()),
         (Parts::Keyed(keys, of), Value::Array(items)) => {
-            Some(items.iter().map(|item| (key_step(item, keys), item, of)).collect())
+            Some(items.iter().map(|one| item(key_step(one, keys), one, of)).collect())
         }
         _ => None,
     }
@@ -142,20 +220,19 @@ impl<'a> Depth<'a> {
 }
 
 /// The fields that a configuration sets.
-pub(super) fn fields(config: &Value, definition: &'static Definition, ignored: &[&str]) -> Set {
-    applied(config, Place::root(definition), Depth::top(ignored))
+pub(super) fn fields(config: &Value, types: Types<'_>, ignored: &[&str]) -> Set {
+    applied(config, Place::root(types), Depth::top(ignored))
 }
 
 fn applied(value: &Value, place: Place<'_>, at: Depth<'_>) -> Set {
     let mut set = Set::default();
-    let items = matches!(place.parts(), Parts::Map(_) | Parts::Set | Parts::Keyed(..));
-    for (step, child, place) in children(value, place).into_iter().flatten() {
+    for Child { step, value, place, is_item } in children(value, place).into_iter().flatten() {
         if at.skips(&step) {
             continue;
         }
-        let below = applied(child, place, at.below(&step));
-        let empty = children(child, place).is_none_or(|children| children.is_empty());
-        if items || empty {
+        let below = applied(value, place, at.below(&step));
+        let empty = children(value, place).is_none_or(|children| children.is_empty());
+        if is_item || empty {
             set.insert(&step);
         }
         set.graft(&step, below);
@@ -172,8 +249,8 @@ pub(super) struct Changes {
 }
 
 /// Compares two objects; null is the absent one.
-pub(super) fn compare(old: &Value, new: &Value, definition: &'static Definition, ignored: &[&str]) -> Changes {
-    differ(old, new, Place::root(definition), Depth::top(ignored))
+pub(super) fn compare(old: &Value, new: &Value, types: Types<'_>, ignored: &[&str]) -> Changes {
+    differ(old, new, Place::root(types), Depth::top(ignored))
 }
 
 fn differ(old: &Value, new: &Value, place: Place<'_>, at: Depth<'_>) -> Changes {
@@ -182,11 +259,11 @@ fn differ(old: &Value, new: &Value, place: Place<'_>, at: Depth<'_>) -> Changes 
         return changes;
     }
     let mut before = children(old, place).unwrap_or_default();
-    for (step, new, place) in children(new, place).into_iter().flatten() {
+    for Child { step, value: new, place, .. } in children(new, place).into_iter().flatten() {
         if at.skips(&step) {
             continue;
         }
-        let old = before.iter().position(|(other, ..)| *other == step).map(|index| before.swap_remove(index).1);
+        let old = before.iter().position(|other| other.step == step).map(|index| before.swap_remove(index).value);
         let Some(old) = old else {
             whole(&step, new, place, at.below(&step), &mut changes.added);
             continue;
@@ -202,7 +279,7 @@ fn differ(old: &Value, new: &Value, place: Place<'_>, at: Depth<'_>) -> Changes 
         changes.modified.graft(&step, below.modified);
         changes.removed.graft(&step, below.removed);
     }
-    for (step, old, place) in before {
+    for Child { step, value: old, place, .. } in before {
         if !at.skips(&step) {
             whole(&step, old, place, at.below(&step), &mut changes.removed);
             changes.removed.insert(&step);
@@ -215,10 +292,10 @@ fn differ(old: &Value, new: &Value, place: Place<'_>, at: Depth<'_>) -> Changes 
 fn whole(step: &str, value: &Value, place: Place<'_>, at: Depth<'_>, set: &mut Set) {
     let mut below = Set::default();
     let mut empty = true;
-    for (step, child, place) in children(value, place).into_iter().flatten() {
+    for Child { step, value, place, .. } in children(value, place).into_iter().flatten() {
         empty = false;
         if !at.skips(&step) {
-            whole(&step, child, place, at.below(&step), &mut below);
+            whole(&step, value, place, at.below(&step), &mut below);
         }
     }
     if empty || place.is_added() {
@@ -228,12 +305,12 @@ fn whole(step: &str, value: &Value, place: Place<'_>, at: Depth<'_>, set: &mut S
 }
 
 /// Merges a configuration into an object: what it sets wins, what it does not mention stays.
-pub(super) fn merge(object: &mut Value, config: &Value, definition: &'static Definition, ignored: &[&str]) {
+pub(super) fn merge(object: &mut Value, config: &Value, types: Types<'_>, ignored: &[&str]) {
     let mut config = config.clone();
     if let Value::Object(map) = &mut config {
         map.retain(|name, _| !ignored.contains(&name.as_str()));
     }
-    merge_value(object, &config, Place::root(definition));
+    merge_value(object, &config, Place::root(types));
 }
 
 fn merge_value(object: &mut Value, config: &Value, place: Place<'_>) {
@@ -241,14 +318,7 @@ fn merge_value(object: &mut Value, config: &Value, place: Place<'_>) {
     match (object, config) {
         (Value::Object(object), Value::Object(config)) if merges => {
             for (key, value) in config {
-                let place = match place.parts() {
-                    Parts::Struct(definition) => match definition.property(key) {
-                        Some(property) => Place { type_: &property.type_, property: Some(property) },
-                        None => continue,
-                    },
-                    Parts::Map(of) => of,
-                    _ => continue,
-                };
+                let Some((place, _)) = place.field(key) else { continue };
                 match object.get_mut(key) {
                     Some(current) => merge_value(current, value, place),
                     None => drop(object.insert(key.clone(), value.clone())),
@@ -262,11 +332,11 @@ fn merge_value(object: &mut Value, config: &Value, place: Place<'_>) {
 
 /// The configuration's items in its order; the others where they stood among them.
 fn merge_list(object: &mut Vec<Value>, config: &[Value], place: Place<'_>) {
-    let (keys, of): (&[&str], _) = match place.parts() {
-        Parts::Keyed(keys, of) => (keys, of),
-        _ => (&[], Place { type_: &Type::Any, property: None }),
+    let (keys, of) = match place.parts() {
+        Parts::Keyed(keys, of) => (Some(keys), of),
+        _ => (None, LEAF),
     };
-    let step = |item: &Value| if keys.is_empty() { item.to_string() } else { key_step(item, keys) };
+    let step = |item: &Value| keys.map_or_else(|| item.to_string(), |keys| key_step(item, keys));
     let live: Vec<String> = object.iter().map(step).collect();
     let wanted: Vec<String> = config.iter().map(step).collect();
     let mut rest: Vec<(usize, Value)> = std::mem::take(object).into_iter().enumerate().collect();
@@ -295,18 +365,18 @@ fn merge_list(object: &mut Vec<Value>, config: &[Value], place: Place<'_>) {
 }
 
 /// Takes out what was in `last` and is not in `owned` any more, with all that is below it.
-pub(super) fn prune(object: &mut Value, last: &Set, owned: &Set, definition: &'static Definition) {
+pub(super) fn prune(object: &mut Value, last: &Set, owned: &Set, types: Types<'_>) {
+    let root = Place::root(types);
     let Some(map) = object.as_object_mut() else { return };
     // an object's name is in its metadata, which therefore always stays
     if let (Some(metadata), Some(last)) = (map.get_mut("metadata"), last.below("f:metadata"))
-        && let Some(property) = definition.property("metadata")
+        && let Some((place, _)) = root.field("metadata")
     {
-        let place = Place { type_: &property.type_, property: Some(property) };
         prune_value(metadata, last, owned.below("f:metadata").unwrap_or(&Set::default()), place);
     }
     let mut last = last.clone();
     last.remove("f:metadata");
-    prune_value(object, &last, owned, Place::root(definition));
+    prune_value(object, &last, owned, root);
 }
 
 fn prune_value(value: &mut Value, last: &Set, owned: &Set, place: Place<'_>) {
@@ -320,22 +390,22 @@ fn prune_value(value: &mut Value, last: &Set, owned: &Set, place: Place<'_>) {
         owned.touches(step)
     };
     match (place.parts(), value) {
-        (Parts::Struct(definition), Value::Object(map)) => map.retain(|key, child| {
-            let Some(property) = definition.property(key) else { return true };
-            stays(&format!("f:{key}"), child, Place { type_: &property.type_, property: Some(property) })
+        (Parts::Fields, Value::Object(map)) => map.retain(|key, child| {
+            let Some((place, _)) = place.field(key) else { return true };
+            stays(&format!("f:{key}"), child, place)
         }),
-        (Parts::Map(of), Value::Object(map)) => map.retain(|key, child| stays(&format!("f:{key}"), child, of)),
         (Parts::Set, Value::Array(items)) => {
             items.retain(|item| !last.has(&format!("v:{item}")) || owned.has(&format!("v:{item}")));
         }
         (Parts::Keyed(keys, of), Value::Array(items)) => items.retain_mut(|item| {
             let step = key_step(item, keys);
             // items that stay keep the keys they are told apart by, even where nobody owns these
-            let kept: Vec<Option<Value>> = keys.iter().map(|key| item.get(*key).cloned()).collect();
+            let names = keys.names();
+            let kept: Vec<Option<Value>> = names.iter().map(|name| item.get(*name).cloned()).collect();
             let stays = stays(&step, item, of);
-            for (key, value) in keys.iter().zip(kept) {
+            for (name, value) in names.into_iter().zip(kept) {
                 if let (Value::Object(item), Some(value)) = (&mut *item, value) {
-                    item.entry(*key).or_insert(value);
+                    item.entry(name).or_insert(value);
                 }
             }
             stays

@@ -217,7 +217,7 @@ fn merged(mut object: Value, config: Value, kind: &'static api::Kind, now: api::
     let owners = object["metadata"].as_object_mut().and_then(|metadata| metadata.shift_remove("managedFields"));
     let manager = "mutating-admission-policy";
     let writer = Writer { manager, subresource: "", api_version: kind.api_version, now, ignored: &[] };
-    let merged = managed::apply(Some(&object), Value::Object(config), definition, &writer, true);
+    let merged = managed::apply(Some(&object), Value::Object(config), definition.into(), &writer, true);
     let mut merged = merged.map_err(|error| format!("error applying patch: {error}"))?;
     if let Some(metadata) = merged["metadata"].as_object_mut() {
         metadata.shift_remove("managedFields");

@@ -23,6 +23,11 @@ impl Conversion {
         super::webhook::Webhook::of(crd).map_or(Self::None, |webhook| Self::Webhook(Box::new(webhook)))
     }
 
+    /// Whether a field of one version may be another one in the next.
+    pub fn moves_fields(&self) -> bool {
+        matches!(self, Self::Webhook(_))
+    }
+
     /// The objects in another version, in their order. One call for all of them.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Kind;
+use api::managed::{Shape, Types};
 use api::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionVersion,
 };
@@ -29,8 +30,16 @@ pub(crate) struct ScalePaths {
     pub selector: Option<Vec<String>>,
 }
 
-/// The schemas of all versions: what lies in the store may be of any of them.
-pub(crate) type Siblings = BTreeMap<&'static str, (&'static Kind, Arc<Schema>)>;
+/// What a version's objects are.
+pub(crate) struct Sibling {
+    pub kind: &'static Kind,
+    pub schema: Arc<Schema>,
+    /// Who may own what.
+    pub shape: Shape,
+}
+
+/// All versions: what lies in the store, and what has owners, may be of any of them.
+pub(crate) type Siblings = BTreeMap<&'static str, Sibling>;
 
 /// One version of a resource that is defined at run time: its strategy.
 pub(crate) struct Version {
@@ -54,6 +63,11 @@ pub(crate) struct Version {
 }
 
 impl Version {
+    /// What of its objects has owners of its own.
+    pub fn types(&self) -> Types<'_> {
+        Types::Custom(&self.siblings[self.kind.version].shape)
+    }
+
     /// Whether `/status` is apart from the object.
     pub fn has_status(&self) -> bool {
         self.subresources.contains(&Subresource::Status)
@@ -144,12 +158,13 @@ impl Defined {
                 all.join(", ")
             })?;
             let kind = kind_of(&version.name);
-            siblings.insert(kind.version, (kind, Arc::new(schema)));
+            let shape = schema.shape();
+            siblings.insert(kind.version, Sibling { kind, schema: Arc::new(schema), shape });
         }
         let siblings = Arc::new(siblings);
         let conversion = Arc::new(Conversion::of(crd));
         let make = |version: &CustomResourceDefinitionVersion, selectable: Vec<(String, Path)>| {
-            let (kind, schema) = &siblings[version.name.as_str()];
+            let Sibling { kind, schema, .. } = &siblings[version.name.as_str()];
             let below = version.subresources.as_ref();
             let scale = below.and_then(|below| below.scale.as_ref());
             let below_it = subresources(below.is_some_and(|below| below.status.is_some()), scale.is_some());

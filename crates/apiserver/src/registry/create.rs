@@ -44,7 +44,7 @@ impl Context<'_> {
         self.init_metadata(&mut *object);
         self.resource.strategy.default(&mut *object);
         if !self.recorded {
-            self.record(None, &mut *object);
+            self.record(None, &mut *object).await?;
         }
         self.admit(Phase::Mutate, Operation::Create, Some(&mut object), None, None).await?;
         // Admission may have moved it or given it fields that have defaults.

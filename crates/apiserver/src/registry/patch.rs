@@ -96,7 +96,8 @@ pub fn apply(
 }
 
 /// The patch types of resources that are defined at run time.
-const CUSTOM_PATCH_TYPES: &[&str] = &["application/json-patch+json", "application/merge-patch+json"];
+const CUSTOM_PATCH_TYPES: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 
 /// The media types of patches that a resource takes.
 pub(super) fn patch_types(resource: &crate::Resource) -> &'static [&'static str] {

@@ -111,7 +111,7 @@ impl Context<'_> {
         new.metadata_mut().resource_version.clone_from(&old.metadata().resource_version);
         strategy.default(&mut *new);
         if !self.recorded {
-            self.record(Some(&**old), &mut *new);
+            self.record(Some(&**old), &mut *new).await?;
         }
         let managed_fields = new.metadata().managed_fields.clone();
         self.admit(Phase::Mutate, Operation::Update, Some(&mut new), Some(old), None).await?;
