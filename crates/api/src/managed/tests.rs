@@ -302,7 +302,7 @@ fn appliers_share_the_lists_and_maps_of_a_custom_resource() {
     let both = both.expect("no conflict");
     assert_eq!(
         both["spec"],
-        json!({"fur": "grey", "toys": [{"name": "a", "price": 1}, {"name": "b"}], "friends": ["x", "y"],
+        json!({"fur": "grey", "toys": [{"name": "b"}, {"name": "a", "price": 1}], "friends": ["y", "x"],
                "chip": {"n": "1"}})
     );
     let refused = apply(Some(&both), json!({"toys": [{"name": "a", "price": 2}]}), "two", false).expect_err("owned");
@@ -346,7 +346,7 @@ fn owners_in_another_version_are_asked_in_theirs() {
     let mut red = live.clone();
     red["spec"]["fur"] = "red".into();
     update(Some(&live), &mut red, (&shape).into(), &cat_writer("young"), Some(&[other("red")]));
-    assert_eq!(fields_of(&red, "elder"), json!({"f:spec": {".": {}, "f:any": {".": {}}}}));
+    assert_eq!(fields_of(&red, "elder"), json!({"f:spec": {".": {}, "f:any": {}}}));
 
     let writer = cat_writer("young");
     let merge = Merge::begin(Some(&live), tom(json!({"fur": "red"})), (&shape).into(), &writer).expect("fits");
