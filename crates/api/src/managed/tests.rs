@@ -311,10 +311,7 @@ fn appliers_share_the_lists_and_maps_of_a_custom_resource() {
         "Apply failed with 1 conflict: conflict with \"one\": .spec.toys[kind=\"ball\",name=\"a\"].price"
     );
     let less = apply(Some(&both), json!({"fur": "grey"}), "one", false).expect("no conflict");
-    assert_eq!(
-        less["spec"],
-        json!({"fur": "grey", "toys": [{"name": "b"}], "friends": ["y"], "chip": {"n": "1"}})
-    );
+    assert_eq!(less["spec"], json!({"fur": "grey", "toys": [{"name": "b"}], "friends": ["y"], "chip": {"n": "1"}}));
     let malformed = apply(None, json!({"fur": 1, "wings": 2}), "one", false).expect_err("no cat");
     assert_eq!(
         malformed.to_string(),
@@ -322,9 +319,12 @@ fn appliers_share_the_lists_and_maps_of_a_custom_resource() {
          got &value.valueUnstructured{Value:1}\n  .spec.wings: field not declared in schema"
     );
     let twice = apply(None, json!({"toys": [{"name": "a"}, {"name": "a", "kind": "ball"}]}), "one", false);
-    assert!(twice.expect_err("twice").to_string().ends_with(
-        ".spec.toys: duplicate entries for key [kind=\"ball\",name=\"a\"]"
-    ));
+    assert!(
+        twice
+            .expect_err("twice")
+            .to_string()
+            .ends_with(".spec.toys: duplicate entries for key [kind=\"ball\",name=\"a\"]")
+    );
 }
 
 #[test]

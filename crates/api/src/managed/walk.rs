@@ -128,9 +128,7 @@ impl<'a> Place<'a> {
             }
             Self::Typed(Type::Map(of), _) => Some((Self::Typed(of, None), false)),
             Self::Typed(..) => None,
-            Self::Shaped(shape) => {
-                shape.field(name).map(|(shape, is_declared)| (Self::Shaped(shape), is_declared))
-            }
+            Self::Shaped(shape) => shape.field(name).map(|(shape, is_declared)| (Self::Shaped(shape), is_declared)),
         }
     }
 
@@ -180,7 +178,9 @@ fn children<'a>(value: &'a Value, place: Place<'a>) -> Option<Vec<Child<'a>>> {
             };
             Some(map.iter().filter_map(child).collect())
         }
-        (Parts::Set, Value::Array(items)) => Some(items.iter().map(|one| item(format!("v:{one}"), one, LEAF)).collect()),
+        (Parts::Set, Value::Array(items)) => {
+            Some(items.iter().map(|one| item(format!("v:{one}"), one, LEAF)).collect())
+        }
         (Parts::Keyed(keys, of), Value::Array(items)) => {
             Some(items.iter().map(|one| item(key_step(one, keys), one, of)).collect())
         }

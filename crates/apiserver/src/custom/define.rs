@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Kind;
-use api::managed::{Shape, Types};
 use api::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionVersion,
 };
+use api::managed::{Shape, Types};
 use api::table::ColumnDefinition;
 use resources::{Names, Scope, Subresource};
 use structural::Schema;

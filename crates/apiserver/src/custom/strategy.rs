@@ -203,7 +203,8 @@ impl AnyStrategy for Version {
     fn decode_stored(&self, bytes: &[u8]) -> Result<StoredObject, DecodeError> {
         let mut value: Value = serde_json::from_slice(bytes)?;
         let version = value["apiVersion"].as_str().and_then(|text| text.rsplit('/').next()).unwrap_or_default();
-        let (kind, schema) = self.siblings.get(version).map_or((self.kind, &self.schema), |own| (own.kind, &own.schema));
+        let (kind, schema) =
+            self.siblings.get(version).map_or((self.kind, &self.schema), |own| (own.kind, &own.schema));
         let before = value.clone();
         schema.prune(&mut value);
         schema.default(&mut value);

@@ -102,12 +102,7 @@ impl Context<'_> {
         Ok(merge.finish(others.as_deref(), self.options.force)?)
     }
 
-    async fn prune_in_last(
-        &self,
-        merge: &Merge<'_>,
-        version: &Version,
-        last: &Sibling,
-    ) -> Result<Value, Status> {
+    async fn prune_in_last(&self, merge: &Merge<'_>, version: &Version, last: &Sibling) -> Result<Value, Status> {
         let convert = async |value: Value, from: &'static Kind, to: &'static Kind| {
             let object = Custom::from_value(from, value).map_err(Status::internal)?;
             let converted = version.conversion.convert(self.server, vec![object], to).await?;
