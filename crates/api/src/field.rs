@@ -49,6 +49,8 @@ impl fmt::Display for Path {
 pub enum Problem {
     Required,
     Invalid(Value),
+    /// Invalid as a whole: the value is not shown.
+    InvalidHere,
     NotSupported { value: Value, supported: Vec<String> },
     Duplicate(Value),
     Forbidden,
@@ -64,7 +66,7 @@ impl Problem {
     const fn cause(&self) -> &'static str {
         match self {
             Self::Required => "FieldValueRequired",
-            Self::Invalid(_) => "FieldValueInvalid",
+            Self::Invalid(_) | Self::InvalidHere => "FieldValueInvalid",
             Self::NotSupported { .. } => "FieldValueNotSupported",
             Self::Duplicate(_) => "FieldValueDuplicate",
             Self::Forbidden => "FieldValueForbidden",
@@ -100,6 +102,7 @@ impl FieldError {
             Problem::Required => "Required value".to_owned(),
             Problem::Forbidden => "Forbidden".to_owned(),
             Problem::Internal => "Internal error".to_owned(),
+            Problem::InvalidHere => "Invalid value".to_owned(),
             Problem::Invalid(value) | Problem::TypeInvalid(value) => format!("Invalid value: {}", shown(value)),
             Problem::Duplicate(value) => format!("Duplicate value: {}", shown(value)),
             Problem::NotFound(value) => format!("Not found: {}", shown(value)),
@@ -149,6 +152,11 @@ impl FieldErrors {
 
     pub fn invalid(&mut self, path: &Path, value: impl Into<Value>, detail: impl Into<String>) {
         self.push(path, Problem::Invalid(value.into()), detail);
+    }
+
+    /// As [`FieldErrors::invalid`] for what is too large to be shown, or shows nothing.
+    pub fn invalid_without_value(&mut self, path: &Path, detail: impl Into<String>) {
+        self.push(path, Problem::InvalidHere, detail);
     }
 
     pub fn not_supported(&mut self, path: &Path, value: impl Into<Value>, supported: &[&str]) {

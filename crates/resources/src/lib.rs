@@ -16,6 +16,7 @@ pub mod apiregistration;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
+pub mod batch;
 pub mod certificates;
 pub mod coordination;
 pub mod core;
@@ -64,6 +65,7 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(authorization::self_subject_access_review::Strategy),
     &Erased(authorization::self_subject_rules_review::Strategy),
     &Erased(authorization::subject_access_review::Strategy),
+    &Erased(batch::job::Strategy),
     &Erased(certificates::certificate_signing_request::Strategy),
     &Erased(certificates::cluster_trust_bundle::Strategy),
     &Erased(certificates::pod_certificate_request::Strategy),

@@ -156,6 +156,8 @@ pub trait Strategy: Send + Sync + 'static {
     const CREATE_ON_UPDATE: bool = false;
     /// Whether an update without resourceVersion overwrites whatever is there.
     const UNCONDITIONAL_UPDATE: bool = true;
+    /// Whether a delete that does not say what is to become of dependents leaves them behind, with a warning.
+    const ORPHANS_DEPENDENTS: bool = false;
     /// Set if what is stored is of another kind than what is served.
     const STORED_AS: Option<&'static StoredAs> = None;
     /// Seconds after which an untouched object expires (Events: 3600).
@@ -218,6 +220,10 @@ pub trait AnyStrategy: Send + Sync {
     fn verbs(&self) -> &'static [&'static str];
     fn create_on_update(&self) -> bool;
     fn unconditional_update(&self) -> bool;
+    /// Whether a delete that does not say what is to become of dependents leaves them behind, with a warning.
+    fn orphans_dependents(&self) -> bool {
+        false
+    }
     fn ttl_seconds(&self) -> Option<u64>;
     /// How objects are turned into the kind that is stored, and back; `None`: they are stored as they are.
     fn stored_as(&self) -> Option<&'static StoredAs>;
@@ -316,6 +322,9 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
     }
     fn unconditional_update(&self) -> bool {
         S::UNCONDITIONAL_UPDATE
+    }
+    fn orphans_dependents(&self) -> bool {
+        S::ORPHANS_DEPENDENTS
     }
     fn ttl_seconds(&self) -> Option<u64> {
         S::TTL_SECONDS

@@ -37,6 +37,9 @@ const ANSWERS_OBJECT: &[(&str, &str)] = &[
     ("storage.k8s.io", "volumeattributesclasses"),
 ];
 
+const ORPHANED: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background \
+                        to remove them or set propagationPolicy=Orphan to suppress this warning";
+
 /// What a delete does to an object, decided without touching anything.
 enum Step {
     /// It is gone now.
@@ -51,6 +54,9 @@ impl Context<'_> {
     pub(super) async fn delete(&mut self, body: &Body) -> Result<Answer, Status> {
         let options = options_of(body);
         check_options(&options)?;
+        if self.orphans_by_default(&options) {
+            self.warnings.push(ORPHANED.to_owned());
+        }
         for _ in 0..TRIES_MAX {
             let entry = self.existing().await?;
             if let Some(answer) = self.try_delete(&entry, &options).await? {
@@ -74,7 +80,11 @@ impl Context<'_> {
             let deletes = batch.iter().map(|entry| self.delete_one_of(entry, &options));
             let (results, warnings): (Vec<_>, Vec<_>) =
                 futures_util::future::join_all(deletes).await.into_iter().unzip();
-            self.warnings.extend(warnings.into_iter().flatten());
+            for warning in warnings.into_iter().flatten() {
+                if !self.warnings.contains(&warning) {
+                    self.warnings.push(warning);
+                }
+            }
             results.into_iter().collect::<Result<Vec<()>, _>>()?;
         }
         let code = if listed.entries.is_empty() { None } else { Some(listed.entries.len()) };
@@ -109,6 +119,11 @@ impl Context<'_> {
         (result, one.warnings)
     }
 
+    fn orphans_by_default(&self, options: &DeleteOptions) -> bool {
+        let silent = options.propagation_policy.is_none() && options.orphan_dependents.is_none();
+        silent && self.resource.strategy.orphans_dependents()
+    }
+
     /// One try; `None` if the object changed meanwhile.
     async fn try_delete(&mut self, entry: &Arc<Entry>, options: &DeleteOptions) -> Result<Option<Answer>, Status> {
         let object = self.whole(entry).await?;
@@ -116,6 +131,11 @@ impl Context<'_> {
         self.admit(Phase::Mutate, Operation::Delete, None, Some(&object), Some(options)).await?;
         self.admit(Phase::Validate, Operation::Delete, None, Some(&object), Some(options)).await?;
         let grace = self.resource.strategy.delete_grace_seconds(&*object, options);
+        let mut options = options.clone();
+        if self.orphans_by_default(&options) && !decided(&*object) {
+            options.propagation_policy = Some("Orphan".to_owned());
+        }
+        let options = &options;
         match plan(&*object, options, grace, self.server.now()) {
             Step::Remove => {
                 let Some(gone) = self.store_gone(entry).await? else { return Ok(None) };
@@ -249,6 +269,11 @@ fn again(
         _ if finalizers_changed => Step::Mark(marked),
         _ => Step::Nothing,
     }
+}
+
+/// Whether an earlier delete said what is to become of the object's dependents.
+fn decided(object: &dyn Object) -> bool {
+    object.metadata().finalizers.iter().flatten().any(|own| own == ORPHAN || own == FOREGROUND)
 }
 
 /// The finalizers that tell the garbage collector what is to become of dependents.
