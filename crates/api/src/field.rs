@@ -51,12 +51,20 @@ pub enum Problem {
     Invalid(Value),
     /// Invalid as a whole: the value is not shown.
     InvalidHere,
-    NotSupported { value: Value, supported: Vec<String> },
+    NotSupported {
+        value: Value,
+        supported: Vec<String>,
+    },
     Duplicate(Value),
     Forbidden,
     NotFound(Value),
-    TooLong { max_bytes: usize },
-    TooMany { actual: usize, max: usize },
+    TooLong {
+        max_bytes: usize,
+    },
+    TooMany {
+        actual: usize,
+        max: usize,
+    },
     TypeInvalid(Value),
     Internal,
 }

@@ -1,9 +1,9 @@
 //! Job: Pods that run to completion, a number of them or one per index.
 
+use api::LabelSelector;
 use api::batch::v1::{Job, JobSpec, JobStatus};
 use api::core::v1::PodTemplateSpec;
 use api::meta::v1::LabelSelector as Selector;
-use api::LabelSelector;
 
 use crate::apps::workload;
 use crate::checks;
@@ -185,8 +185,7 @@ fn copy_labels(job: &mut Job) {
 /// Labels that no other Job's pods have, and a selector for them. What the user set stays, to be refused if wrong.
 fn generate_selector(spec: &mut JobSpec, name: &str, uid: &str) {
     let labels = spec.template.metadata.get_or_insert_default().labels.get_or_insert_default();
-    let generated =
-        [(OLD_JOB_NAME, name), (JOB_NAME, name), (OLD_CONTROLLER_UID, uid), (CONTROLLER_UID, uid)];
+    let generated = [(OLD_JOB_NAME, name), (JOB_NAME, name), (OLD_CONTROLLER_UID, uid), (CONTROLLER_UID, uid)];
     for (key, value) in generated {
         labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
@@ -290,8 +289,7 @@ fn validate_spec_update(errors: &mut FieldErrors, new: &JobSpec, old: &JobSpec, 
 /// A suspended Job none of whose pods is left may be told where its pods are to run, and with what.
 fn validate_template_update(errors: &mut FieldErrors, path: &Path, new: &JobSpec, old: &JobSpec, old_job: &Job) {
     let status = old_job.status.clone().unwrap_or_default();
-    let idle = status.start_time.is_none()
-        || (is_true(old_job, "Suspended") && status.active.unwrap_or_default() == 0);
+    let idle = status.start_time.is_none() || (is_true(old_job, "Suspended") && status.active.unwrap_or_default() == 0);
     if old.suspend != Some(true) || !idle {
         checks::immutable(errors, path, &new.template, &old.template);
         return;

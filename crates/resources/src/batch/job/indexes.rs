@@ -51,8 +51,7 @@ fn interval(part: &str, completions: i32) -> Result<(i32, i32), String> {
         ));
     }
     let number = |text: &str| -> Result<i32, String> {
-        let number: i64 =
-            text.parse().map_err(|_| format!("cannot convert string to integer for index: {text:?}"))?;
+        let number: i64 = text.parse().map_err(|_| format!("cannot convert string to integer for index: {text:?}"))?;
         if number >= i64::from(completions) {
             return Err(format!("too large index: {text:?}"));
         }
@@ -78,8 +77,11 @@ mod tests {
         let cases = [
             ("1,x", "cannot convert string to integer for index: \"x\""),
             ("", ""),
-            ("1-2-3", "the fragment \"1-2-3\" violates the requirement that an index interval can have at most two \
-                       parts separated by '-'"),
+            (
+                "1-2-3",
+                "the fragment \"1-2-3\" violates the requirement that an index interval can have at most two \
+                       parts separated by '-'",
+            ),
             ("8", "too large index: \"8\""),
             ("1-8", "too large index: \"8\""),
             ("3-3", "non-increasing order, previous: 3, current: 3"),

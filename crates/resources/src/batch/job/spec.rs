@@ -96,10 +96,8 @@ fn completion_mode(errors: &mut FieldErrors, path: &Path, spec: &JobSpec) {
     match mode {
         "Indexed" => indexed(errors, path, spec),
         "NonIndexed" => {
-            let only_indexed = [
-                ("backoffLimitPerIndex", spec.backoff_limit_per_index),
-                ("maxFailedIndexes", spec.max_failed_indexes),
-            ];
+            let only_indexed =
+                [("backoffLimitPerIndex", spec.backoff_limit_per_index), ("maxFailedIndexes", spec.max_failed_indexes)];
             for (name, value) in only_indexed {
                 if let Some(value) = value {
                     errors.invalid(&path.child(name), value, "requires indexed completion mode");

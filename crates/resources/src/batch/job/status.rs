@@ -105,9 +105,10 @@ fn finished(errors: &mut FieldErrors, path: &Path, new: &Job, status: &JobStatus
     if (just || status.start_time != before.start_time) && status.start_time.is_none() {
         errors.required(&path.child("startTime"), "startTime is required for finished job");
     }
-    let uncounted = status.uncounted_terminated_pods.as_ref().filter(|uncounted| {
-        uncounted.succeeded.iter().chain(&uncounted.failed).any(|uids| !uids.is_empty())
-    });
+    let uncounted = status
+        .uncounted_terminated_pods
+        .as_ref()
+        .filter(|uncounted| uncounted.succeeded.iter().chain(&uncounted.failed).any(|uids| !uids.is_empty()));
     if let Some(uncounted) = uncounted
         && (just || status.uncounted_terminated_pods != before.uncounted_terminated_pods)
     {

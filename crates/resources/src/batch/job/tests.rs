@@ -64,32 +64,66 @@ fn specs_are_refused_in_upstreams_words() {
     };
     let cases = [
         (json!({"parallelism": -1}), "spec.parallelism: Invalid value: -1: must be greater than or equal to 0"),
-        (json!({"completionMode": "X"}), "spec.completionMode: Unsupported value: \"X\": supported values: \
-            \"NonIndexed\", \"Indexed\""),
-        (json!({"backoffLimitPerIndex": 1}), "spec.backoffLimitPerIndex: Invalid value: 1: requires indexed \
-            completion mode"),
-        (indexed(json!({"completions": null, "parallelism": 1})), "spec.completions: Required value: when completion \
-            mode is Indexed"),
-        (indexed(json!({"maxFailedIndexes": 2})), "spec.backoffLimitPerIndex: Required value: when maxFailedIndexes \
-            is specified"),
-        (json!({"managedBy": "x"}), "spec.managedBy: Invalid value: \"x\": must be a domain-prefixed path (such as \
-            \"acme.io/foo\")"),
-        (json!({"template": {"spec": {"restartPolicy": "Always"}}}), "spec.template.spec.restartPolicy: Required \
-            value: valid values: \"OnFailure\", \"Never\""),
-        (rule(json!({"action": "Ignore"})), "spec.podFailurePolicy.rules[0]: Invalid value: specifying one of \
-            OnExitCodes and OnPodConditions is required"),
-        (rule(json!({"action": "FailIndex", "onPodConditions": [{"type": "X"}]})), "spec.podFailurePolicy.rules[0]\
-            .action: Invalid value: \"FailIndex\": requires the backoffLimitPerIndex to be set"),
-        (rule(json!({"action": "Count", "onExitCodes": {"operator": "NotIn", "values": [3, 1]}})),
-            "spec.podFailurePolicy.rules[0].onExitCodes.values: Invalid value: [3,1]: must be ordered"),
-        (json!({"successPolicy": {"rules": []}}), "spec.successPolicy: Invalid value: {\"rules\":[]}: requires \
-            indexed completion mode"),
-        (indexed(json!({"successPolicy": {"rules": [{"succeededIndexes": "0-1", "succeededCount": 3}]}})),
+        (
+            json!({"completionMode": "X"}),
+            "spec.completionMode: Unsupported value: \"X\": supported values: \
+            \"NonIndexed\", \"Indexed\"",
+        ),
+        (
+            json!({"backoffLimitPerIndex": 1}),
+            "spec.backoffLimitPerIndex: Invalid value: 1: requires indexed \
+            completion mode",
+        ),
+        (
+            indexed(json!({"completions": null, "parallelism": 1})),
+            "spec.completions: Required value: when completion \
+            mode is Indexed",
+        ),
+        (
+            indexed(json!({"maxFailedIndexes": 2})),
+            "spec.backoffLimitPerIndex: Required value: when maxFailedIndexes \
+            is specified",
+        ),
+        (
+            json!({"managedBy": "x"}),
+            "spec.managedBy: Invalid value: \"x\": must be a domain-prefixed path (such as \
+            \"acme.io/foo\")",
+        ),
+        (
+            json!({"template": {"spec": {"restartPolicy": "Always"}}}),
+            "spec.template.spec.restartPolicy: Required \
+            value: valid values: \"OnFailure\", \"Never\"",
+        ),
+        (
+            rule(json!({"action": "Ignore"})),
+            "spec.podFailurePolicy.rules[0]: Invalid value: specifying one of \
+            OnExitCodes and OnPodConditions is required",
+        ),
+        (
+            rule(json!({"action": "FailIndex", "onPodConditions": [{"type": "X"}]})),
+            "spec.podFailurePolicy.rules[0]\
+            .action: Invalid value: \"FailIndex\": requires the backoffLimitPerIndex to be set",
+        ),
+        (
+            rule(json!({"action": "Count", "onExitCodes": {"operator": "NotIn", "values": [3, 1]}})),
+            "spec.podFailurePolicy.rules[0].onExitCodes.values: Invalid value: [3,1]: must be ordered",
+        ),
+        (
+            json!({"successPolicy": {"rules": []}}),
+            "spec.successPolicy: Invalid value: {\"rules\":[]}: requires \
+            indexed completion mode",
+        ),
+        (
+            indexed(json!({"successPolicy": {"rules": [{"succeededIndexes": "0-1", "succeededCount": 3}]}})),
             "spec.successPolicy.rules[0].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number \
-            of indexes in the specified succeededIndexes field)"),
-        (json!({"template": {"metadata": {"labels": {"job-name": "x"}}}}), "spec.template.metadata.labels[job-name]: \
+            of indexes in the specified succeededIndexes field)",
+        ),
+        (
+            json!({"template": {"metadata": {"labels": {"job-name": "x"}}}}),
+            "spec.template.metadata.labels[job-name]: \
             Invalid value: {\"batch.kubernetes.io/controller-uid\":\"u\",\"batch.kubernetes.io/job-name\":\"j\",\
-            \"controller-uid\":\"u\",\"job-name\":\"x\"}: must be 'j'"),
+            \"controller-uid\":\"u\",\"job-name\":\"x\"}: must be 'j'",
+        ),
     ];
     for (spec, expected) in cases {
         let found = texts(&Jobs::validate(&job(&json!({"spec": spec}))));
@@ -122,35 +156,56 @@ fn a_status_tells_one_story() {
         job.status = serde_json::from_value(status).unwrap();
         job
     };
-    let on = |types: &[&str]| -> Vec<Value> {
-        types.iter().map(|type_| json!({"type": type_, "status": "True"})).collect()
-    };
+    let on =
+        |types: &[&str]| -> Vec<Value> { types.iter().map(|type_| json!({"type": type_, "status": "True"})).collect() };
     let start = "2026-01-01T00:00:00Z";
     let good = with(json!({"startTime": start, "completionTime": start, "succeeded": 5, "completedIndexes": "0-4",
         "conditions": on(&["SuccessCriteriaMet", "Complete"])}));
     assert_eq!(texts(&Jobs::validate_status_update(&good, &with(json!({"startTime": start})))), [""; 0]);
     let cases = [
-        (json!({"startTime": start, "active": 1, "conditions": on(&["FailureTarget", "Failed"])}),
-            "status.active: Invalid value: 1: active>0 is invalid for finished job"),
-        (json!({"startTime": start, "conditions": on(&["Failed"])}), "status.conditions: Invalid value: cannot set \
-            Failed=True condition without the FailureTarget=true condition"),
-        (json!({"completionTime": start}), "status.completionTime: Invalid value: \"2026-01-01T00:00:00Z\": cannot \
-            set completionTime when there is no Complete=True condition"),
-        (json!({"completedIndexes": "3-9"}), "status.completedIndexes: Invalid value: \"3-9\": error parsing \
-            completedIndexes: too large index: \"9\""),
+        (
+            json!({"startTime": start, "active": 1, "conditions": on(&["FailureTarget", "Failed"])}),
+            "status.active: Invalid value: 1: active>0 is invalid for finished job",
+        ),
+        (
+            json!({"startTime": start, "conditions": on(&["Failed"])}),
+            "status.conditions: Invalid value: cannot set \
+            Failed=True condition without the FailureTarget=true condition",
+        ),
+        (
+            json!({"completionTime": start}),
+            "status.completionTime: Invalid value: \"2026-01-01T00:00:00Z\": cannot \
+            set completionTime when there is no Complete=True condition",
+        ),
+        (
+            json!({"completedIndexes": "3-9"}),
+            "status.completedIndexes: Invalid value: \"3-9\": error parsing \
+            completedIndexes: too large index: \"9\"",
+        ),
         (json!({"ready": 1}), "status.ready: Invalid value: 1: cannot set more ready pods than active"),
-        (json!({"uncountedTerminatedPods": {"failed": ["a", "a"]}}), "status.uncountedTerminatedPods.failed[1]: \
-            Duplicate value: \"a\""),
+        (
+            json!({"uncountedTerminatedPods": {"failed": ["a", "a"]}}),
+            "status.uncountedTerminatedPods.failed[1]: \
+            Duplicate value: \"a\"",
+        ),
     ];
     for (status, expected) in cases {
         let found = texts(&Jobs::validate_status_update(&with(status.clone()), &with(json!({}))));
         assert_eq!(found, [expected], "{status}");
     }
     let cases = [
-        (json!({"failed": 2}), json!({"failed": 1}), "status.failed: Invalid value: 1: cannot decrease the failed \
-            counter"),
-        (json!({"startTime": start}), json!({}), "status.startTime: Required value: startTime cannot be removed for \
-            unsuspended job"),
+        (
+            json!({"failed": 2}),
+            json!({"failed": 1}),
+            "status.failed: Invalid value: 1: cannot decrease the failed \
+            counter",
+        ),
+        (
+            json!({"startTime": start}),
+            json!({}),
+            "status.startTime: Required value: startTime cannot be removed for \
+            unsuspended job",
+        ),
     ];
     for (old, new, expected) in cases {
         assert_eq!(texts(&Jobs::validate_status_update(&with(new), &with(old))), [expected]);
