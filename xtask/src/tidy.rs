@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("base", &[]),
     ("api", &[]),
     ("cel", &["api"]),
-    ("structural", &["api"]),
+    ("structural", &["api", "cel"]),
     ("resources", &["api", "cel", "structural"]),
     ("store", &["base"]),
     ("pki", &["base"]),

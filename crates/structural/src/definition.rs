@@ -202,8 +202,8 @@ fn versions(spec: &CustomResourceDefinitionSpec, path: &Path, errors: &mut Field
         if !found.is_empty() {
             errors.invalid(&path.child("name"), version.name.as_str(), found.join(","));
         }
-        version::check(version, &path, errors);
     }
+    version::check_all(&spec.versions, path, errors);
     if !is_unique {
         errors.invalid(path, shown(), "must contain unique version names");
     }

@@ -11,6 +11,7 @@ mod metadata;
 mod node;
 mod openapi;
 mod prune;
+mod rules;
 mod shape;
 mod validate;
 
@@ -34,7 +35,8 @@ impl Schema {
     /// [`definition::structural`].
     pub fn compile(props: &JSONSchemaProps) -> Result<Self, FieldErrors> {
         let mut errors = FieldErrors::new();
-        let root = Node::compile(props, &Path::default(), &mut errors);
+        let mut root = Node::compile(props, &Path::default(), &mut errors);
+        rules::attach(&mut root, props, true);
         if !errors.is_empty() {
             return Err(errors);
         }

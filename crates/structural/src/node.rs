@@ -110,6 +110,10 @@ pub(crate) struct Node {
     pub(crate) items: Option<Box<Node>>,
     pub(crate) default: Option<Box<Value>>,
     pub(crate) checks: Option<Box<Checks>>,
+    /// What `x-kubernetes-validations` says.
+    pub(crate) rules: Option<Box<crate::rules::Rules>>,
+    /// Whether it or anything below has rules.
+    pub(crate) has_rules: bool,
     /// Whether anything below has a default.
     pub(crate) has_defaults: bool,
 }
@@ -189,6 +193,8 @@ impl Node {
             items: items.map(Box::new),
             default: props.default.as_ref().filter(|json| !json.0.is_null()).map(|json| Box::new(json.0.clone())),
             checks: Checks::compile(props, path, errors).map(Box::new),
+            rules: None,
+            has_rules: false,
             has_defaults: false,
         };
         let has = |node: &Node| node.default.is_some() || node.has_defaults;

@@ -28,7 +28,28 @@ pub(crate) fn validate(new: &Value, old: Option<&Value>, root: &Node) -> FieldEr
         errors.0.retain(|error| !before.0.contains(error));
     }
     list::check(new, old, root, &Path::default(), &mut errors);
+    if root.has_rules {
+        if errors.0.iter().any(hides_rules) {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing \
+                       errors to complete validation";
+            errors.invalid(&Path::new("<nil>"), Value::Null, why);
+        } else {
+            errors.extend(crate::rules::evaluate(new, old, root));
+        }
+    }
     errors
+}
+
+/// Whether an object with this error has not the shape that rules rely on.
+fn hides_rules(error: &FieldError) -> bool {
+    matches!(
+        error.problem,
+        Problem::NotSupported { .. }
+            | Problem::Required
+            | Problem::TooLong { .. }
+            | Problem::TooMany { .. }
+            | Problem::TypeInvalid(_)
+    )
 }
 
 /// Checks a value that stands at a path.

@@ -21,10 +21,6 @@ pub(super) fn check(props: &JSONSchemaProps, path: &Path, may_default: bool, err
         let why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
         errors.forbidden(&path.child("uniqueItems"), why);
     }
-    // a rule that is not evaluated would let through what its author forbids
-    if props.x_kubernetes_validations.as_ref().is_some_and(|rules| !rules.is_empty()) {
-        errors.forbidden(&path.child("x-kubernetes-validations"), "validation rules are not supported by this server");
-    }
     list_type(props, path, errors);
     map_type(props, path, errors);
     let has_properties = props.properties.as_ref().is_some_and(|properties| !properties.is_empty());

@@ -11,42 +11,68 @@ use api::field::Path;
 use super::{props, structure};
 use crate::json_path;
 use crate::node::Node;
+use crate::rules;
 
 const NOT_PRINTABLE: &str = "must only contain printable UTF-8 characters; non-printable character found";
 const SELECTABLE_MAX: usize = 8;
 const COLUMN_TYPES: &[&str] = &["boolean", "date", "integer", "number", "string"];
 const COLUMN_FORMATS: &[&str] = &["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
 
-pub(super) fn check(version: &CustomResourceDefinitionVersion, path: &Path, errors: &mut FieldErrors) {
-    let schema = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
-    let schema_path = path.child("schema").child("openAPIV3Schema");
+/// Checks all versions. What they share is named once, as a part of the spec, as upstream does.
+pub(super) fn check_all(versions: &[CustomResourceDefinitionVersion], path: &Path, errors: &mut FieldErrors) {
+    let Some(first) = versions.first() else { return };
+    let spec = Path::new("spec");
+    let is_shared = |same: fn(&CustomResourceDefinitionVersion, &CustomResourceDefinitionVersion) -> bool| {
+        versions.iter().all(|version| same(version, first))
+    };
+    let schemas = is_shared(|a, b| a.schema == b.schema);
+    let scales = is_shared(|a, b| a.subresources == b.subresources);
+    let columns = is_shared(|a, b| a.additional_printer_columns == b.additional_printer_columns);
+    let fields = is_shared(|a, b| a.selectable_fields == b.selectable_fields);
+    for (index, version) in versions.iter().enumerate() {
+        let own = path.index(index);
+        self::deprecation(version, &own, errors);
+        let schema = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+        let place = |shared: bool| if shared { spec.clone() } else { own.clone() };
+        let is_new = |shared: bool| !shared || index == 0;
+        match schema {
+            None => errors.required(&own.child("schema").child("openAPIV3Schema"), "schemas are required"),
+            Some(schema) if is_new(schemas) => {
+                let path = place(schemas).child(if schemas { "validation" } else { "schema" });
+                self::schema(schema, &path.child("openAPIV3Schema"), errors);
+            }
+            Some(_) => {}
+        }
+        let scale = version.subresources.as_ref().and_then(|subresources| subresources.scale.as_ref());
+        if let Some(scale) = scale.filter(|_| is_new(scales)) {
+            self::scale(scale, &place(scales).child("subresources").child("scale"), errors);
+        }
+        let printed = version.additional_printer_columns.iter().flatten().enumerate();
+        for (index, column) in printed.filter(|_| is_new(columns)) {
+            self::column(column, &place(columns).child("additionalPrinterColumns").index(index), errors);
+        }
+        if is_new(fields) {
+            selectable(version, schema, &place(fields).child("selectableFields"), errors);
+        }
+    }
+}
+
+fn deprecation(version: &CustomResourceDefinitionVersion, path: &Path, errors: &mut FieldErrors) {
     if version.deprecated != Some(true) && version.deprecation_warning.is_some() {
         let why = "can only be set for deprecated versions";
         errors.invalid(&path.child("deprecationWarning"), version.deprecation_warning.as_deref(), why);
     }
-    if let Some(warning) = &version.deprecation_warning {
-        let warning_path = path.child("deprecationWarning");
-        if warning.len() > 256 {
-            errors.invalid(&warning_path, warning.as_str(), "must be <= 256 characters in length");
-        }
-        if warning.is_empty() {
-            errors.invalid(&warning_path, "", "must not be empty");
-        }
-        if warning.chars().any(char::is_control) {
-            errors.invalid(&warning_path, warning.as_str(), NOT_PRINTABLE);
-        }
+    let Some(warning) = &version.deprecation_warning else { return };
+    let path = path.child("deprecationWarning");
+    if warning.len() > 256 {
+        errors.invalid(&path, warning.as_str(), "must be <= 256 characters in length");
     }
-    match schema {
-        None => errors.required(&schema_path, "schemas are required"),
-        Some(schema) => self::schema(schema, &schema_path, errors),
+    if warning.is_empty() {
+        errors.invalid(&path, "", "must not be empty");
     }
-    if let Some(scale) = version.subresources.as_ref().and_then(|subresources| subresources.scale.as_ref()) {
-        self::scale(scale, &path.child("subresources").child("scale"), errors);
+    if warning.chars().any(char::is_control) {
+        errors.invalid(&path, warning.as_str(), NOT_PRINTABLE);
     }
-    for (index, column) in version.additional_printer_columns.iter().flatten().enumerate() {
-        self::column(column, &path.child("additionalPrinterColumns").index(index), errors);
-    }
-    selectable(version, schema, &path.child("selectableFields"), errors);
 }
 
 fn schema(schema: &JSONSchemaProps, path: &Path, errors: &mut FieldErrors) {
@@ -60,6 +86,9 @@ fn schema(schema: &JSONSchemaProps, path: &Path, errors: &mut FieldErrors) {
         let node = Node::compile(schema, path, &mut found);
         if found.is_empty() {
             props::check_defaults(&node, path, &mut found);
+            let mut costs = rules::Costs::default();
+            rules::check(&node, schema, path, &mut costs, &mut found);
+            costs.check(path, &mut found);
         }
     }
     errors.extend(found);
