@@ -36,6 +36,11 @@ pub(crate) fn evaluate(new: &Value, old: Option<&Value>, root: &Node) -> FieldEr
     evaluation.errors
 }
 
+/// A path as errors name it: the object itself has none.
+fn shown(path: &Path) -> Path {
+    if path.as_str().is_empty() { Path::new("<nil>") } else { path.clone() }
+}
+
 /// The type as errors name it.
 fn type_name(node: &Node) -> &'static str {
     node.kind.map_or("", |kind| kind.name())
@@ -43,7 +48,7 @@ fn type_name(node: &Node) -> &'static str {
 
 impl Evaluation {
     fn invalid(&mut self, path: &Path, node: &Node, why: impl Into<String>) {
-        self.errors.invalid(path, type_name(node), why.into());
+        self.errors.invalid(&shown(path), type_name(node), why.into());
     }
 
     fn walk(&mut self, new: &Value, before: Before<'_>, node: &Node, path: &Path) {
@@ -179,7 +184,7 @@ impl Evaluation {
 fn failure(rule: &Rule, node: &Node, path: &Path, detail: String) -> FieldError {
     let path = match rule.field_path.as_deref() {
         Some(below) => path.child(below),
-        None => path.clone(),
+        None => shown(path),
     };
     let value = Value::from(type_name(node));
     let (problem, detail) = match rule.reason {
