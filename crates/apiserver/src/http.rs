@@ -1,5 +1,6 @@
 //! The server on a port: TLS, HTTP/1.1 and HTTP/2, connections in bounded number, an end that lets requests finish.
 
+mod connection;
 mod duration;
 mod handler;
 mod health;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::TaskGroup;
-use http::Request;
+use http::{Request, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,7 +33,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Server;
 use crate::authn::Peer;
+use connection::{Connection, Sent};
 
+pub use duration::parse as parse_duration;
 pub use handler::BODY_BYTES_MAX;
 
 /// A client has this long for the handshake, and for the headers of each request.
@@ -40,11 +43,15 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Streams of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 1000;
+/// Headers of one HTTP/2 request, unpacked. (Those of HTTP/1.1 are bounded by its buffer of 400 KiB and their number,
+/// 100.)
+const HEADERS_BYTES_MAX: u32 = 128 << 10;
 /// HTTP/2 flow control: large enough that lists are not slowed by round trips.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// How often a silent HTTP/2 connection is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
+const PONG_WITHIN: Duration = Duration::from_secs(15);
 
 /// Why the server is not on its port.
 #[derive(Debug, thiserror::Error)]
@@ -179,9 +186,20 @@ async fn connection(
     let certificates = tls.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
     let peer = Arc::new(Peer::new(address, certificates));
+    let connection = Connection::new(server.options().clock);
+    let own = connection.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (server, peer) = (server.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(handler::handle(server, peer, request).await) }
+        let (server, peer, own) = (server.clone(), peer.clone(), own.clone());
+        let (busy, many) = (own.busy(), request.version() == Version::HTTP_2);
+        async move {
+            let response = handler::handle(server.clone(), peer, request).await;
+            // Who shows no good credentials gets no further streams (upstream's answer to rapid resets).
+            if many && response.status() == StatusCode::UNAUTHORIZED {
+                own.close();
+            }
+            let sent = |payload| Sent::new(payload, busy, || server.drain.streams_end());
+            Ok::<_, std::convert::Infallible>(response.map(sent))
+        }
     });
     let mut builder = auto::Builder::new(Executor(group));
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -189,15 +207,22 @@ async fn connection(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADERS_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .keep_alive_interval(PING_EVERY);
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PONG_WITHIN);
     let served = builder.serve_connection_with_upgrades(TokioIo::new(tls), service);
     tokio::pin!(served);
     let result = tokio::select! {
         biased;
         result = served.as_mut() => result,
-        () = ending.cancelled() => {
+        () = async {
+            tokio::select! {
+                () = ending.cancelled() => {}
+                () = connection.over() => {}
+            }
+        } => {
             served.as_mut().graceful_shutdown();
             served.await
         }

@@ -9,6 +9,7 @@ mod catalog;
 mod convert;
 mod custom;
 mod discovery;
+pub mod drain;
 mod flow;
 mod lookup;
 mod openapi;

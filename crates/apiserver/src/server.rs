@@ -17,6 +17,7 @@ use crate::cache::{Caches, Filter, Transform, WatchOptions, Watcher};
 use crate::catalog::{Catalog, Resource};
 use crate::custom::{self, follow::Customs};
 use crate::discovery::{self, Documents, Served};
+use crate::drain::Drain;
 use crate::flow::queue_set::Work;
 use crate::flow::{self, Arriving, Flow};
 use crate::http::metrics::Metrics;
@@ -95,6 +96,7 @@ pub struct Server {
     pub(crate) outbound: Outbound,
     external: admission::External,
     pub(crate) flow: Flow,
+    pub(crate) drain: Drain,
     /// Held by whoever gives out cluster IPs and node ports.
     pub(crate) services: tokio::sync::Mutex<()>,
     pub(crate) metrics: Metrics,
@@ -119,12 +121,24 @@ impl Server {
         let flow = Flow::new(seats, options.clock, tasks.clone());
         let (lookup, metrics) = (Lookup { caches, catalog }, Metrics::new(flow.figures()));
         flow.take_in(&lookup);
+        let drain = Drain::new(&tasks.cancelled());
         let outbound = Outbound::new(lookup.clone());
         let services = tokio::sync::Mutex::default();
         let documents = ArcSwap::from_pointee(Documents::new(Vec::new()));
         let external = admission::External::default();
-        let server =
-            Arc::new(Self { options, lookup, outbound, external, flow, services, metrics, documents, customs, tasks });
+        let server = Arc::new(Self {
+            options,
+            lookup,
+            outbound,
+            external,
+            flow,
+            drain,
+            services,
+            metrics,
+            documents,
+            customs,
+            tasks,
+        });
         server.describe_anew();
         server.tasks.spawn("custom resources", custom::follow::follow(server.clone()));
         server.tasks.spawn("flow control", flow::follow(server.clone()));
@@ -268,7 +282,9 @@ impl Server {
             ),
             typed,
         };
-        let watcher = Watcher::start(self.caches().clone(), cache, options, self.tasks.cancelled()).await?;
+        // Who watches in process is a part of this one and ends with it; others are sent elsewhere before.
+        let ending = if typed { self.tasks.cancelled() } else { self.drain.watch_end(self.options.random.fraction()) };
+        let watcher = Watcher::start(self.caches().clone(), cache, options, ending).await?;
         Ok(WatchStream::new(self.clone(), resource, watcher))
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -93,6 +94,12 @@ pub struct ServerArgs {
     /// Switches features on or off: A=true,B=false (none can be switched yet)
     #[arg(long, value_name = "GATES", value_delimiter = ',')]
     pub feature_gates: Vec<String>,
+    /// How long the API serves on as before after SIGTERM, while /readyz already says no
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = apiserver::http::parse_duration)]
+    pub shutdown_delay_duration: Duration,
+    /// Over how long watches are ended after that, so that not all clients come back at once
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = apiserver::http::parse_duration)]
+    pub shutdown_watch_termination_grace_period: Duration,
 }
 
 /// What a node is told, as a server's or an agent's.

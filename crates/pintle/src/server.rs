@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use api::meta::v1::ObjectMeta;
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject};
-use apiserver::{Caller, Server, audit, authn, authz, bootstrap, http, seal};
+use apiserver::{Caller, Server, audit, authn, authz, bootstrap, drain, http, seal};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, Reflectors};
 use pki::authority::{Authority, Leaf};
@@ -31,6 +31,8 @@ pub struct Common {
     pub clock: Clock,
     pub random: Random,
     pub tasks: TaskGroup,
+    /// What serves clients: it ends before all else.
+    pub serving: TaskGroup,
     pub advertise_address: IpAddr,
     pub port: u16,
     /// The API server's own address in the service network.
@@ -85,6 +87,7 @@ async fn serve(arguments: ServerArgs) -> Result<ExitCode> {
         clock,
         random: Random::system(),
         tasks: TaskGroup::new(),
+        serving: TaskGroup::new(),
         arguments,
     };
     let authority = open_authority(&common)?;
@@ -97,6 +100,22 @@ async fn serve(arguments: ServerArgs) -> Result<ExitCode> {
     keep_certificates(&common, &authority);
     wait_for_end().await?;
     tracing::info!("ending; pods keep running");
+    let ending = drain::Options {
+        delay: common.arguments.shutdown_delay_duration,
+        watch_grace: common.arguments.shutdown_watch_termination_grace_period,
+        ..drain::Options::default()
+    };
+    tokio::select! {
+        ended = server.drain(&common.serving, &ending) => {
+            if !ended {
+                tracing::warn!("some requests did not end in time");
+            }
+        }
+        again = wait_for_end() => {
+            again?;
+            tracing::warn!("asked again to end: requests under way are given up");
+        }
+    }
     if !common.tasks.shutdown(SHUTDOWN_MAX).await {
         tracing::warn!("some parts did not end in time");
     }
@@ -170,7 +189,7 @@ async fn start_api(common: &Common, authority: &Arc<Authority>, listener: http::
     bootstrap::run(&server, &bootstrap_options(common, authority)).await.context("the cluster's own objects")?;
     write_kubeconfigs(common, authority)?;
     let tls = pki::tls::server_config(authority.identity(Leaf::Server), Some(&authority.client_ca_bundle()), clock)?;
-    listener.serve(server.clone(), tls, CONNECTIONS_LEN_MAX, tasks);
+    listener.serve(server.clone(), tls, CONNECTIONS_LEN_MAX, &common.serving);
     Ok(server)
 }
 

@@ -29,7 +29,7 @@ async fn checks(server: &Server, endpoint: &str) -> Vec<Check> {
         checks.push((name.clone(), check()));
     }
     if endpoint == "readyz" {
-        let ending = server.tasks().cancelled().is_cancelled();
+        let ending = server.drain.has_begun() || server.tasks().cancelled().is_cancelled();
         checks.push(("shutdown".to_owned(), ending.then(|| "process is shutting down".to_owned())));
     }
     checks

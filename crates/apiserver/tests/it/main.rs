@@ -6,6 +6,7 @@ mod auth_flow;
 mod custom;
 mod deletes;
 mod doors;
+mod drain;
 mod encodings;
 mod flow;
 mod lists;

@@ -1,5 +1,6 @@
 //! A server over TLS on loopback, and a client that speaks plain HTTP/1.1 to it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ pub struct World {
     pub tasks: TaskGroup,
     pub ca: pki::Ca,
     pub clock: Clock,
-    address: std::net::SocketAddr,
+    pub address: SocketAddr,
+    tls: Arc<rustls::ServerConfig>,
     admin: Arc<rustls::ClientConfig>,
     clients: TaskGroup,
 }
@@ -70,12 +72,22 @@ impl World {
         let identity = Reloadable::new(ca.issue(&identity, clock.now()).unwrap());
         let tls = pki::tls::server_config(identity, Some(ca.cert_pem()), clock).unwrap();
         let server = Server::start(store::Store::memory(), options, tasks.clone()).await.unwrap();
-        listener.serve(server.clone(), tls, 100, &tasks);
+        listener.serve(server.clone(), tls.clone(), 100, &tasks);
         let admin = client(&ca, Some(("admin", &["system:masters"])), clock);
-        let world = Self { server, tasks, ca, clock, address, admin, clients: TaskGroup::new() };
+        let world = Self { server, tasks, ca, clock, address, tls, admin, clients: TaskGroup::new() };
         world.create("/api/v1/namespaces", r#"{"metadata":{"name":"default"}}"#).await;
         world.create("/api/v1/namespaces/default/serviceaccounts", r#"{"metadata":{"name":"default"}}"#).await;
         world
+    }
+
+    /// Another server on the same store, which ends with `tasks`; what carries its clients ends with `serving`.
+    pub async fn beside(&self, tasks: &TaskGroup, serving: &TaskGroup) -> (Arc<Server>, SocketAddr) {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.address();
+        let store = self.server.store().clone();
+        let server = Server::start(store, Options::default(), tasks.clone()).await.unwrap();
+        listener.serve(server.clone(), self.tls.clone(), 100, serving);
+        (server, address)
     }
 
     /// A caller that may do everything, for calls in process.
