@@ -1,5 +1,5 @@
-//! The end of a server that is asked to end, in upstream's order: it says that it is not ready; serves on for a while, so
-//! that load balancers hear of it; then takes no connection any more, tells those there are to go elsewhere, ends
+//! The end of a server that is asked to end, in upstream's order: it says that it is not ready; serves on for a while,
+//! so that load balancers hear of it; then takes no connection any more, tells those there are to go elsewhere, ends
 //! watches, and lets the requests under way finish.
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,5 @@
-//! A server that ends while clients work: none of their requests fails, if they take a new connection when the old one is
-//! closed.
+//! A server that ends while clients work: none of their requests fails, if they take a new connection when the old one
+//! is closed.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
