@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod codec;
+pub mod cron;
 pub mod custom;
 pub mod field;
 pub mod kinds;

@@ -21,6 +21,7 @@ mod replicaset;
 mod root_ca;
 mod service_account;
 mod taint_eviction;
+mod ttl_after_finished;
 
 pub use harness::{
     Acting, Actor, AnyController, Context, Controller, Erased, Facts, Plan, Read, Resource, Step, View, Write,
@@ -36,6 +37,7 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(root_ca::Controller),
     &Erased(node_lifecycle::Controller),
     &Erased(taint_eviction::Controller),
+    &Erased(ttl_after_finished::Controller),
     &Acting(namespace::Controller),
     &Acting(node_ipam::Controller),
     &garbage_collector::Controller,

@@ -65,6 +65,7 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(authorization::self_subject_access_review::Strategy),
     &Erased(authorization::self_subject_rules_review::Strategy),
     &Erased(authorization::subject_access_review::Strategy),
+    &Erased(batch::cron_job::Strategy),
     &Erased(batch::job::Strategy),
     &Erased(certificates::certificate_signing_request::Strategy),
     &Erased(certificates::cluster_trust_bundle::Strategy),

@@ -58,6 +58,7 @@ fn names_scopes_and_keys_are_upstreams() {
         authorization.k8s.io/v1/selfsubjectaccessreviews c - SelfSubjectAccessReview [] []
         authorization.k8s.io/v1/selfsubjectrulesreviews c - SelfSubjectRulesReview [] []
         authorization.k8s.io/v1/subjectaccessreviews c - SubjectAccessReview [] []
+        batch/v1/cronjobs n cronjobs CronJob [cj] [all] status
         batch/v1/jobs n jobs Job [] [all] status
         certificates.k8s.io/v1/certificatesigningrequests c certificatesigningrequests CertificateSigningRequest [csr] [] approval,status
         certificates.k8s.io/v1/clustertrustbundles c clustertrustbundles ClusterTrustBundle [] []
