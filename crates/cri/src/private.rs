@@ -4,6 +4,7 @@
 //! This file never ends what it did not start: a process is ours when it was started with our configuration file.
 
 mod config;
+mod netns;
 mod process;
 
 use std::collections::BTreeMap;
@@ -93,6 +94,9 @@ impl Containerd {
     pub async fn start(options: Options, clock: Clock, tasks: &TaskGroup) -> Result<Self> {
         let layout = Layout::of(&options.data_dir)?;
         layout.create_directories()?;
+        if let Err(error) = netns::share() {
+            tracing::warn!(%error, "the folder of network namespaces is not a mount of its own");
+        }
         let text = config::text(&options, &layout, config::Host::look(&options.data_dir)?);
         let from = Launch { layout: layout.clone(), text };
         let (process, client) = match adopt(&from).await? {

@@ -29,6 +29,9 @@ use crate::{Caller, Server, audit, discovery};
 
 /// The longest body taken (upstream's 3 MiB).
 pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Of a body that is too long, so much more is read, and so long, that its sender can hear the answer.
+const DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Requests that are neither watches nor streams are answered in this time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -473,10 +476,26 @@ async fn delete_body(
     Ok(Body::Delete(Box::new(options)))
 }
 
+/// Reads on and drops what is read, within bounds: a client that is still sending when the connection is closed over
+/// HTTP/1.1 gets a reset in place of its answer.
+async fn drain(body: &mut Incoming) {
+    let reading = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ended = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
+}
+
 /// The body, if it is not too long.
 async fn read(parts: &request::Parts, mut body: Incoming) -> Result<Bytes, Status> {
     let announced = parts.headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: usize| bytes > BODY_BYTES_MAX) {
+        drain(&mut body).await;
         return Err(Status::too_large(BODY_BYTES_MAX));
     }
     let mut first: Option<Bytes> = None;
@@ -493,6 +512,7 @@ async fn read(parts: &request::Parts, mut body: Incoming) -> Result<Bytes, Statu
             None => whole.extend_from_slice(&data),
         }
         if whole.len() > BODY_BYTES_MAX || first.as_ref().is_some_and(|first| first.len() > BODY_BYTES_MAX) {
+            drain(&mut body).await;
             return Err(Status::too_large(BODY_BYTES_MAX));
         }
     }
