@@ -1,7 +1,7 @@
 //! The folder of named network namespaces, made a shared mount before the first pod.
 //!
-//! The first `ip netns add` of a machine binds `/run/netns` onto itself, with what is mounted below it. A namespace that
-//! the runtime mounted before then is mounted twice, and its file cannot be removed any more ("device or resource
+//! The first `ip netns add` of a machine binds `/run/netns` onto itself, with what is mounted below it. A namespace
+//! that the runtime mounted before then is mounted twice, and its file cannot be removed any more ("device or resource
 //! busy"): its pod would never go. Who does the same first, under the same lock, leaves nothing for `ip` to do.
 
 use std::os::fd::AsFd;
