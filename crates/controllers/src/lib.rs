@@ -10,6 +10,7 @@ mod pod;
 mod endpoints;
 mod taints;
 
+mod clusterrole_aggregation;
 mod deployment;
 mod endpoint;
 mod endpointslice;
@@ -35,6 +36,7 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(endpoint::Controller),
     &Erased(service_account::Controller),
     &Erased(root_ca::Controller),
+    &Erased(clusterrole_aggregation::Controller),
     &Erased(node_lifecycle::Controller),
     &Erased(taint_eviction::Controller),
     &Erased(ttl_after_finished::Controller),
