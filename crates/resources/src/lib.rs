@@ -28,6 +28,7 @@ pub mod node;
 pub mod rbac;
 pub mod resource;
 pub mod scheduling;
+pub mod storage;
 pub mod storagemigration;
 
 pub use column::Column;
@@ -41,10 +42,14 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(core::config_map::Strategy),
     &Erased(core::endpoints::Strategy),
     &Erased(core::event::Strategy),
+    &Erased(core::limit_range::Strategy),
     &Erased(core::namespace::Strategy),
     &Erased(core::node::Strategy),
+    &Erased(core::persistent_volume_claim::Strategy),
+    &Erased(core::persistent_volume::Strategy),
     &Erased(core::pod::Strategy),
     &Erased(core::pod_template::Strategy),
+    &Erased(core::resource_quota::Strategy),
     &Erased(core::secret::Strategy),
     &Erased(core::service_account::Strategy),
     &Erased(core::service::Strategy),
@@ -91,6 +96,12 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(resource::resource_claim::Strategy),
     &Erased(resource::resource_slice::Strategy),
     &Erased(scheduling::priority_class::Strategy),
+    &Erased(storage::csi_driver::Strategy),
+    &Erased(storage::csi_node::Strategy),
+    &Erased(storage::csi_storage_capacity::Strategy),
+    &Erased(storage::storage_class::Strategy),
+    &Erased(storage::volume_attachment::Strategy),
+    &Erased(storage::volume_attributes_class::Strategy),
     &Erased(storagemigration::storage_version_migration::Strategy),
 ];
 

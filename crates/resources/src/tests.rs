@@ -34,10 +34,14 @@ fn names_scopes_and_keys_are_upstreams() {
         v1/configmaps n configmaps ConfigMap [cm] []
         v1/endpoints n services/endpoints Endpoints [ep] []
         v1/events n events Event [ev] []
+        v1/limitranges n limitranges LimitRange [limits] []
         v1/namespaces c namespaces Namespace [ns] [] finalize,status
         v1/nodes c minions Node [no] [] proxy,status
+        v1/persistentvolumeclaims n persistentvolumeclaims PersistentVolumeClaim [pvc] [] status
+        v1/persistentvolumes c persistentvolumes PersistentVolume [pv] [] status
         v1/pods n pods Pod [po] [all] attach,binding,ephemeralcontainers,eviction,exec,log,portforward,proxy,resize,status
         v1/podtemplates n podtemplates PodTemplate [] []
+        v1/resourcequotas n resourcequotas ResourceQuota [quota] [] status
         v1/secrets n secrets Secret [] []
         v1/serviceaccounts n serviceaccounts ServiceAccount [sa] [] token
         v1/services n services/specs Service [svc] [all] proxy,status
@@ -84,6 +88,12 @@ fn names_scopes_and_keys_are_upstreams() {
         resource.k8s.io/v1/resourceclaims n resourceclaims ResourceClaim [] [] status
         resource.k8s.io/v1/resourceslices c resourceslices ResourceSlice [] []
         scheduling.k8s.io/v1/priorityclasses c priorityclasses PriorityClass [pc] []
+        storage.k8s.io/v1/csidrivers c csidrivers CSIDriver [] []
+        storage.k8s.io/v1/csinodes c csinodes CSINode [] []
+        storage.k8s.io/v1/csistoragecapacities n csistoragecapacities CSIStorageCapacity [] []
+        storage.k8s.io/v1/storageclasses c storageclasses StorageClass [sc] []
+        storage.k8s.io/v1/volumeattachments c volumeattachments VolumeAttachment [] [] status
+        storage.k8s.io/v1/volumeattributesclasses c volumeattributesclasses VolumeAttributesClass [vac] []
         storagemigration.k8s.io/v1/storageversionmigrations c storageversionmigrations StorageVersionMigration [] [] status"#]].assert_eq(&text);
 }
 

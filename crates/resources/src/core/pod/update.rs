@@ -231,7 +231,7 @@ pub(super) fn validate_annotation_changes(errors: &mut FieldErrors, new: &Pod, o
 }
 
 /// What differs, one line per field, `-` before and `+` after.
-pub(super) fn difference(old: &serde_json::Value, new: &serde_json::Value) -> String {
+pub(crate) fn difference(old: &serde_json::Value, new: &serde_json::Value) -> String {
     fn walk(path: &Path, old: &serde_json::Value, new: &serde_json::Value, lines: &mut Vec<String>) {
         use serde_json::Value::{Array, Null, Object};
         match (old, new) {

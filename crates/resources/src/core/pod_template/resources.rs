@@ -89,7 +89,7 @@ fn is_quota_huge_page(name: &str) -> bool {
     name.strip_prefix("requests.").is_some_and(is_huge_page)
 }
 
-fn validate_container_name(errors: &mut FieldErrors, path: &Path, name: &str) {
+pub fn validate_container_name(errors: &mut FieldErrors, path: &Path, name: &str) {
     validate_name(errors, path, name);
     if !name.contains('/') {
         if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !is_huge_page(name) {

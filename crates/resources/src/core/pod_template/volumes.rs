@@ -5,8 +5,8 @@ pub mod network;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::core::v1::{
-    DownwardAPIVolumeFile, EphemeralVolumeSource, KeyToPath, PersistentVolumeClaimSpec, ProjectedVolumeSource, Volume,
-    VolumeProjection,
+    DownwardAPIVolumeFile, EphemeralVolumeSource, HostPathVolumeSource, KeyToPath, PersistentVolumeClaimSpec,
+    ProjectedVolumeSource, Volume, VolumeProjection,
 };
 use api::field::{FieldErrors, Path};
 use api::quantity::{Amount, amount};
@@ -125,13 +125,7 @@ fn validate_first_source(errors: &mut FieldErrors, path: &Path, name: &str, volu
             errors.forbidden(&path.child("emptyDir").child("sizeLimit"), why);
         }
     } else if let Some(host_path) = &volume.host_path {
-        let path = path.child("hostPath");
-        if host_path.path.is_empty() {
-            errors.required(&path.child("path"), "");
-            return;
-        }
-        checks::no_backsteps(errors, &path.child("path"), &host_path.path);
-        checks::optional_one_of(errors, &path.child("type"), host_path.type_.as_deref(), &HOST_PATH_TYPES);
+        validate_host_path(errors, &path.child("hostPath"), host_path);
     } else if let Some(secret) = &volume.secret {
         let path = path.child("secret");
         required(errors, &path.child("secretName"), secret.secret_name.as_deref().unwrap_or_default());
@@ -163,6 +157,16 @@ fn validate_first_source(errors: &mut FieldErrors, path: &Path, name: &str, volu
     } else {
         network::validate_source(errors, path, name, volume);
     }
+}
+
+/// A path of the node.
+pub fn validate_host_path(errors: &mut FieldErrors, path: &Path, host_path: &HostPathVolumeSource) {
+    if host_path.path.is_empty() {
+        errors.required(&path.child("path"), "");
+        return;
+    }
+    checks::no_backsteps(errors, &path.child("path"), &host_path.path);
+    checks::optional_one_of(errors, &path.child("type"), host_path.type_.as_deref(), &HOST_PATH_TYPES);
 }
 
 fn validate_items(errors: &mut FieldErrors, path: &Path, items: &[KeyToPath]) {
@@ -324,6 +328,17 @@ fn validate_ephemeral(
     }
 }
 
+/// Each known, and the one that allows nobody else alone.
+pub fn validate_access_modes(errors: &mut FieldErrors, path: &Path, modes: &[String]) {
+    for mode in modes {
+        checks::optional_one_of(errors, path, Some(mode), &ACCESS_MODES);
+    }
+    let alone = modes.iter().any(|mode| mode == "ReadWriteOncePod");
+    if alone && modes.iter().any(|mode| mode != "ReadWriteOncePod" && ACCESS_MODES.contains(&mode.as_str())) {
+        errors.forbidden(path, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
 /// The spec of a PersistentVolumeClaim.
 pub fn validate_claim(errors: &mut FieldErrors, path: &Path, claim: &PersistentVolumeClaimSpec) {
     let modes = claim.access_modes.as_deref().unwrap_or_default();
@@ -332,13 +347,7 @@ pub fn validate_claim(errors: &mut FieldErrors, path: &Path, claim: &PersistentV
         errors.required(&modes_path, "at least 1 access mode is required");
     }
     checks::label_selector(errors, &path.child("selector"), claim.selector.as_ref());
-    for mode in modes {
-        checks::optional_one_of(errors, &modes_path, Some(mode), &ACCESS_MODES);
-    }
-    let alone = modes.iter().any(|mode| mode == "ReadWriteOncePod");
-    if alone && modes.iter().any(|mode| mode != "ReadWriteOncePod" && ACCESS_MODES.contains(&mode.as_str())) {
-        errors.forbidden(&modes_path, "may not use ReadWriteOncePod with other access modes");
-    }
+    validate_access_modes(errors, &modes_path, modes);
     let storage_path = path.child("resources").key("storage");
     let requests = claim.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     match requests.and_then(|requests| requests.get("storage")) {
@@ -352,4 +361,46 @@ pub fn validate_claim(errors: &mut FieldErrors, path: &Path, claim: &PersistentV
         checks::dns_subdomain(errors, &path.child("storageClassName"), class);
     }
     checks::optional_one_of(errors, &path.child("volumeMode"), claim.volume_mode.as_deref(), &["Block", "Filesystem"]);
+    validate_data_sources(errors, path, claim);
+    if let Some(class) = claim.volume_attributes_class_name.as_deref().filter(|class| !class.is_empty()) {
+        checks::dns_subdomain(errors, &path.child("volumeAttributesClassName"), class);
+    }
+}
+
+/// What the volume is to be filled with, named in two ways that must agree.
+fn validate_data_sources(errors: &mut FieldErrors, path: &Path, claim: &PersistentVolumeClaimSpec) {
+    let mut check = |field: &str, group: Option<&str>, kind: &str, name: &str| {
+        let path = path.child(field);
+        for (field, value) in [("name", name), ("kind", kind)] {
+            if value.is_empty() {
+                errors.required(&path.child(field), "");
+            }
+        }
+        match group.unwrap_or_default() {
+            "" if kind != "PersistentVolumeClaim" => {
+                errors.invalid(&path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
+            }
+            "" => {}
+            group => checks::dns_subdomain(errors, &path.child("apiGroup"), group),
+        }
+    };
+    if let Some(source) = &claim.data_source {
+        check("dataSource", source.api_group.as_deref(), &source.kind, &source.name);
+    }
+    if let Some(source) = &claim.data_source_ref {
+        check("dataSourceRef", source.api_group.as_deref(), &source.kind, &source.name);
+    }
+    let Some(reference) = &claim.data_source_ref else { return };
+    // Upstream hands the path itself as the bad value, and a path has no public fields.
+    let bad = || serde_json::json!({});
+    if let Some(namespace) = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
+        checks::dns_label(errors, &path.child("dataSourceRef").child("namespace"), namespace);
+        if claim.data_source.is_some() {
+            errors.invalid(path, bad(), "may not be specified when dataSourceRef.namespace is specified");
+        }
+    } else if let Some(source) = &claim.data_source
+        && (&source.api_group, &source.kind, &source.name) != (&reference.api_group, &reference.kind, &reference.name)
+    {
+        errors.invalid(path, bad(), "must match dataSourceRef");
+    }
 }

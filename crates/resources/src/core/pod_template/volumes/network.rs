@@ -1,13 +1,15 @@
 //! Validation of volume sources that other machines serve: NFS, iSCSI, CSI, cloud disks, and those whose drivers are
 //! gone from Kubernetes but not from its API.
 
+use std::collections::BTreeMap;
+
 use api::core::v1::{FCVolumeSource, FlexVolumeSource, ISCSIVolumeSource, QuobyteVolumeSource, Volume};
 use api::field::{FieldErrors, Path};
 
 use crate::checks;
 
 /// Fields that may not be empty.
-fn required(errors: &mut FieldErrors, path: &Path, fields: &[(&str, &str)]) {
+pub(in crate::core) fn required(errors: &mut FieldErrors, path: &Path, fields: &[(&str, &str)]) {
     for (name, value) in fields {
         if value.is_empty() {
             errors.required(&path.child(name), "");
@@ -15,7 +17,7 @@ fn required(errors: &mut FieldErrors, path: &Path, fields: &[(&str, &str)]) {
     }
 }
 
-fn text(value: &Option<String>) -> &str {
+pub(in crate::core) fn text(value: &Option<String>) -> &str {
     value.as_deref().unwrap_or_default()
 }
 
@@ -138,7 +140,7 @@ pub fn validate_driver(errors: &mut FieldErrors, path: &Path, driver: &str) {
     checks::problems(errors, path, driver, api::name::dns1123_subdomain(&driver.to_ascii_lowercase(), false));
 }
 
-fn validate_iscsi(errors: &mut FieldErrors, path: &Path, iscsi: &ISCSIVolumeSource) {
+pub(in crate::core) fn validate_iscsi(errors: &mut FieldErrors, path: &Path, iscsi: &ISCSIVolumeSource) {
     required(errors, path, &[("targetPortal", &iscsi.target_portal), ("iqn", &iscsi.iqn)]);
     if !iscsi.iqn.is_empty() {
         validate_iscsi_name(errors, &path.child("iqn"), &iscsi.iqn);
@@ -213,11 +215,20 @@ fn validate_fc(errors: &mut FieldErrors, path: &Path, fc: &FCVolumeSource) {
 
 fn validate_flex(errors: &mut FieldErrors, path: &Path, flex: &FlexVolumeSource) {
     required(errors, path, &[("driver", &flex.driver)]);
-    for key in flex.options.iter().flatten().map(|(key, _)| key) {
+    validate_flex_options(errors, &path.child("options"), flex.options.as_ref());
+}
+
+/// Options for a driver; some names are Kubernetes' own.
+pub(in crate::core) fn validate_flex_options(
+    errors: &mut FieldErrors,
+    path: &Path,
+    options: Option<&BTreeMap<String, String>>,
+) {
+    for key in options.into_iter().flatten().map(|(key, _)| key) {
         let domain = format!(".{}", key.split_once('/').map_or(key.as_str(), |(domain, _)| domain).to_lowercase());
         if domain.ends_with(".kubernetes.io") || domain.ends_with(".k8s.io") {
             let why = "kubernetes.io and k8s.io namespaces are reserved";
-            errors.invalid(&path.child("options").key(key), key.as_str(), why);
+            errors.invalid(&path.key(key), key.as_str(), why);
         }
     }
 }
