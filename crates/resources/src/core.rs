@@ -11,6 +11,7 @@ pub mod persistent_volume_claim;
 pub mod pod;
 pub mod pod_template;
 pub mod resource_quota;
+pub mod replication_controller;
 pub mod secret;
 pub mod service;
 pub mod service_account;

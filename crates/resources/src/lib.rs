@@ -25,6 +25,7 @@ pub mod events;
 pub mod flowcontrol;
 pub mod networking;
 pub mod node;
+pub mod policy;
 pub mod rbac;
 pub mod resource;
 pub mod scheduling;
@@ -50,6 +51,7 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(core::pod::Strategy),
     &Erased(core::pod_template::Strategy),
     &Erased(core::resource_quota::Strategy),
+    &Erased(core::replication_controller::Strategy),
     &Erased(core::secret::Strategy),
     &Erased(core::service_account::Strategy),
     &Erased(core::service::Strategy),
@@ -62,8 +64,10 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(apiextensions::custom_resource_definition::Strategy),
     &Erased(apiregistration::api_service::Strategy),
     &Erased(apps::controller_revision::Strategy),
+    &Erased(apps::daemon_set::Strategy),
     &Erased(apps::deployment::Strategy),
     &Erased(apps::replica_set::Strategy),
+    &Erased(apps::stateful_set::Strategy),
     &Erased(authentication::self_subject_review::Strategy),
     &Erased(authentication::token_review::Strategy),
     &Erased(authorization::local_subject_access_review::Strategy),
@@ -86,6 +90,7 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(networking::network_policy::Strategy),
     &Erased(networking::service_cidr::Strategy),
     &Erased(node::runtime_class::Strategy),
+    &Erased(policy::pod_disruption_budget::Strategy),
     &Erased(rbac::cluster_role_binding::Strategy),
     &Erased(rbac::cluster_role::Strategy),
     &Erased(rbac::role_binding::Strategy),

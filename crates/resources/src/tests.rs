@@ -42,6 +42,7 @@ fn names_scopes_and_keys_are_upstreams() {
         v1/pods n pods Pod [po] [all] attach,binding,ephemeralcontainers,eviction,exec,log,portforward,proxy,resize,status
         v1/podtemplates n podtemplates PodTemplate [] []
         v1/resourcequotas n resourcequotas ResourceQuota [quota] [] status
+        v1/replicationcontrollers n controllers ReplicationController [rc] [all] scale,status
         v1/secrets n secrets Secret [] []
         v1/serviceaccounts n serviceaccounts ServiceAccount [sa] [] token
         v1/services n services/specs Service [svc] [all] proxy,status
@@ -54,8 +55,10 @@ fn names_scopes_and_keys_are_upstreams() {
         apiextensions.k8s.io/v1/customresourcedefinitions c apiextensions.k8s.io/customresourcedefinitions CustomResourceDefinition [crd,crds] [api-extensions] status
         apiregistration.k8s.io/v1/apiservices c apiregistration.k8s.io/apiservices APIService [] [api-extensions] status
         apps/v1/controllerrevisions n controllerrevisions ControllerRevision [] []
+        apps/v1/daemonsets n daemonsets DaemonSet [ds] [all] status
         apps/v1/deployments n deployments Deployment [deploy] [all] scale,status
         apps/v1/replicasets n replicasets ReplicaSet [rs] [all] scale,status
+        apps/v1/statefulsets n statefulsets StatefulSet [sts] [all] scale,status
         authentication.k8s.io/v1/selfsubjectreviews c - SelfSubjectReview [] []
         authentication.k8s.io/v1/tokenreviews c - TokenReview [] []
         authorization.k8s.io/v1/localsubjectaccessreviews n - LocalSubjectAccessReview [] []
@@ -78,6 +81,7 @@ fn names_scopes_and_keys_are_upstreams() {
         networking.k8s.io/v1/networkpolicies n networkpolicies NetworkPolicy [netpol] []
         networking.k8s.io/v1/servicecidrs c servicecidrs ServiceCIDR [] [] status
         node.k8s.io/v1/runtimeclasses c runtimeclasses RuntimeClass [] []
+        policy/v1/poddisruptionbudgets n poddisruptionbudgets PodDisruptionBudget [pdb] [] status
         rbac.authorization.k8s.io/v1/clusterrolebindings c clusterrolebindings ClusterRoleBinding [] []
         rbac.authorization.k8s.io/v1/clusterroles c clusterroles ClusterRole [] []
         rbac.authorization.k8s.io/v1/rolebindings n rolebindings RoleBinding [] []

@@ -126,11 +126,7 @@ impl crate::Strategy for Strategy {
         for (name, count) in unbounded {
             checks::not_negative(&mut errors, &path.child(name), i64::from(*count));
         }
-        let collisions = status.collision_count.unwrap_or_default();
-        checks::not_negative(&mut errors, &path.child("collisionCount"), i64::from(collisions));
-        if before.collision_count.is_some_and(|before| status.collision_count.is_none_or(|now| now < before)) {
-            errors.invalid(&path.child("collisionCount"), collisions, "cannot be decremented");
-        }
+        workload::validate_collisions(&mut errors, &path, status.collision_count, before.collision_count);
         errors
     }
 
@@ -186,11 +182,7 @@ fn validate_rolling_update(errors: &mut FieldErrors, path: &Path, update: &Rolli
     let unavailable_path = path.child("maxUnavailable");
     checks::count_or_percent(errors, &unavailable_path, unavailable);
     checks::count_or_percent(errors, &path.child("maxSurge"), surge);
-    let value = |value: &IntOrString| match value {
-        IntOrString::Int(number) => i64::from(*number),
-        IntOrString::String(text) => checks::percentage(text).unwrap_or_else(|| text.parse().unwrap_or_default()),
-    };
-    if value(unavailable) == 0 && value(surge) == 0 {
+    if workload::number(unavailable) == 0 && workload::number(surge) == 0 {
         errors.invalid(&unavailable_path, checks::shown(unavailable), "may not be 0 when `maxSurge` is 0");
     }
     checks::at_most_all(errors, &unavailable_path, unavailable);

@@ -1,9 +1,11 @@
 //! What kinds that make pods from a template share: the template against the selector, and columns.
 
-use api::LabelSelector;
+use std::collections::BTreeMap;
+
 use api::core::v1::{Container, PodTemplateSpec};
 use api::field::{FieldErrors, Path};
 use api::meta::v1;
+use api::{IntOrString, LabelSelector};
 use serde_json::Value;
 
 use crate::checks;
@@ -17,13 +19,23 @@ pub fn validate_template(
     selector: &LabelSelector,
     kind: &str,
 ) {
+    validate_match(errors, path, template, selector);
+    pod_template::validate_template(errors, path, template);
+    validate_endless(errors, path, template, kind);
+}
+
+/// The template's labels are what the selector selects.
+pub fn validate_match(errors: &mut FieldErrors, path: &Path, template: &PodTemplateSpec, selector: &LabelSelector) {
     let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
     let selects_something = !selector.is_nothing() && !selector.is_everything();
     if selects_something && !selector.matches(&labels) {
         let path = path.child("metadata").child("labels");
         errors.invalid(&path, checks::shown(&labels), "`selector` does not match template `labels`");
     }
-    pod_template::validate_template(errors, path, template);
+}
+
+/// The template's pods always restart, and have no deadline.
+pub fn validate_endless(errors: &mut FieldErrors, path: &Path, template: &PodTemplateSpec, kind: &str) {
     let spec = template.spec.as_ref();
     let policy = spec.and_then(|spec| spec.restart_policy.as_deref()).unwrap_or_default();
     let spec_path = path.child("spec");
@@ -67,6 +79,23 @@ pub fn validate_counts(errors: &mut FieldErrors, path: &Path, counts: &[(&str, i
     }
 }
 
+/// A collision count that is not negative and does not fall.
+pub fn validate_collisions(errors: &mut FieldErrors, path: &Path, count: Option<i32>, before: Option<i32>) {
+    let path = path.child("collisionCount");
+    checks::not_negative(errors, &path, i64::from(count.unwrap_or_default()));
+    if before.is_some_and(|before| count.is_none_or(|now| now < before)) {
+        errors.invalid(&path, count.unwrap_or_default(), "cannot be decremented");
+    }
+}
+
+/// The number in a count or a percentage; 0 if there is none.
+pub fn number(value: &IntOrString) -> i64 {
+    match value {
+        IntOrString::Int(number) => i64::from(*number),
+        IntOrString::String(text) => checks::percentage(text).unwrap_or_else(|| text.parse().unwrap_or_default()),
+    }
+}
+
 /// A pod template's defaults.
 pub fn default_template(template: &mut PodTemplateSpec) {
     template.metadata.get_or_insert_default();
@@ -96,6 +125,15 @@ pub fn selector_text(selector: Option<&v1::LabelSelector>) -> String {
             text if text.is_empty() => "<none>".to_owned(),
             text => text,
         },
+    }
+}
+
+/// Labels as a column shows them: `a=b,c=d`.
+pub fn labels_text(labels: Option<&BTreeMap<String, String>>) -> String {
+    let labels = labels.into_iter().flatten();
+    match labels.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",") {
+        text if text.is_empty() => "<none>".to_owned(),
+        text => text,
     }
 }
 

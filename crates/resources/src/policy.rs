@@ -1,0 +1,3 @@
+//! `policy`.
+
+pub mod pod_disruption_budget;
