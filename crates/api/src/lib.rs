@@ -8,6 +8,7 @@ pub mod call;
 pub mod codec;
 pub mod cron;
 pub mod custom;
+pub mod disruption;
 pub mod field;
 pub mod kinds;
 pub mod managed;

@@ -5,6 +5,7 @@
 mod certificates;
 mod create;
 mod delete;
+mod eviction;
 mod finish;
 mod metadata;
 mod namespace;

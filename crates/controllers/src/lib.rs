@@ -12,6 +12,7 @@ mod taints;
 
 mod clusterrole_aggregation;
 mod deployment;
+mod disruption;
 mod endpoint;
 mod endpointslice;
 mod garbage_collector;
@@ -32,6 +33,7 @@ pub use harness::{
 pub static ALL: &[&dyn AnyController] = &[
     &Erased(deployment::Controller),
     &Erased(replicaset::Controller),
+    &Erased(disruption::Controller),
     &Erased(endpointslice::Controller),
     &Erased(endpoint::Controller),
     &Erased(service_account::Controller),

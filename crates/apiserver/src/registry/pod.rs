@@ -1,10 +1,9 @@
-//! What is particular to pods: binding to a node, eviction, ephemeral containers, resizing.
+//! What is particular to pods: binding to a node, ephemeral containers, resizing.
 
 use std::sync::Arc;
 
 use api::core::v1::{Binding, Pod, PodCondition};
-use api::meta::v1::{DeleteOptions, Time};
-use api::policy::v1::Eviction;
+use api::meta::v1::Time;
 use api::status::MODIFIED;
 use api::{Body, FieldErrors, Object, Path, Status, Timestamp, Typed};
 
@@ -16,7 +15,7 @@ use crate::body;
 
 const TRIES_MAX: usize = 100;
 
-fn decoded<T: Typed>(context: &mut Context<'_>, body: &Body) -> Result<T, Status> {
+pub(super) fn decoded<T: Typed>(context: &mut Context<'_>, body: &Body) -> Result<T, Status> {
     let decoded = body::decode(T::KIND, body, context.options.field_validation)?
         .ok_or_else(|| Status::bad_request("the request body is empty"))?;
     context.warnings.extend(decoded.warnings);
@@ -26,7 +25,7 @@ fn decoded<T: Typed>(context: &mut Context<'_>, body: &Body) -> Result<T, Status
 }
 
 /// 201 and nothing more: what binding and eviction answer.
-fn done() -> Answer {
+pub(super) fn done() -> Answer {
     let mut status = Status::success();
     status.0.code = Some(201);
     Answer::status(status)
@@ -58,7 +57,7 @@ impl Context<'_> {
     }
 
     /// Admission of a body that is no stored object.
-    async fn admit_body<T: Typed>(
+    pub(super) async fn admit_body<T: Typed>(
         &mut self,
         phase: Phase,
         body: T,
@@ -87,22 +86,6 @@ impl Context<'_> {
             )));
         }
         Ok(())
-    }
-
-    /// Deletes a pod, unless admission (the disruption budget's check) forbids it.
-    pub(super) async fn evict(&mut self, body: &Body) -> Result<Answer, Status> {
-        let mut eviction: Eviction = decoded(self, body)?;
-        if !eviction.name().is_empty() && eviction.name() != self.name() {
-            return Err(Status::bad_request("name in URL does not match name in Eviction object"));
-        }
-        let pod = self.resource.object(&*self.existing().await?)?;
-        eviction = self.admit_body(Phase::Mutate, eviction, Some(&pod)).await?;
-        eviction = self.admit_body(Phase::Validate, eviction, Some(&pod)).await?;
-        let options: DeleteOptions = eviction.delete_options.unwrap_or_default();
-        let subresource = std::mem::take(&mut self.subresource);
-        let result = self.delete(&Body::Delete(Box::new(options))).await;
-        self.subresource = subresource;
-        result.map(|_| done())
     }
 }
 
