@@ -1,6 +1,6 @@
 //! Objects between the forms of one resource, and back into the request after a change.
 
-use api::{Object, Status, schema};
+use api::{Custom, Object, Status, schema};
 use serde_json::Value;
 
 use super::Request;
@@ -30,6 +30,11 @@ fn between(object: &dyn Object, from: &Resource, to: &Resource) -> Result<Box<dy
     if object.kind() != from.kind() {
         // The body of a subresource, which is the same in every version.
         return Ok(object.boxed_clone());
+    }
+    if let (Some(version), Some(custom)) = (&to.custom, object.as_any().downcast_ref::<Custom>())
+        && !version.conversion.moves_fields()
+    {
+        return Ok(Box::new(custom.clone().of(to.kind())));
     }
     if from.kind().is_custom() || to.kind().is_custom() {
         let why = format!("no conversion from {} to {}", from.kind().api_version, to.kind().api_version);

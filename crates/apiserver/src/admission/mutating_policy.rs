@@ -4,7 +4,7 @@
 //! Spec: spec/api/mutating_admission_policy.md
 
 use api::admissionregistration::v1::{MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, Mutation};
-use api::managed::{self, Writer};
+use api::managed::{self, Types, Writer};
 use api::meta::v1::StatusCause;
 use api::{Object, Status, patch, schema};
 use cel::{ObjectType, Type};
@@ -164,7 +164,15 @@ fn mutate(
         let object = invocation.input.object.clone();
         let now = request.server.now();
         let result = made.and_then(|made| match change {
-            Change::Apply(_) => merged(object, made, kind, now),
+            Change::Apply(_) => {
+                let resource = request.lookup().catalog().find(kind.group, kind.version, kind.plural);
+                let custom = resource.as_ref().and_then(|resource| resource.custom.as_deref());
+                let types = match custom {
+                    Some(version) => Some(version.types()),
+                    None => schema::definition(kind.definition).map(Types::from),
+                };
+                merged(object, made, types, kind, now)
+            }
             Change::Json(_) => patched(object, &made),
         });
         let value = match result {
@@ -199,8 +207,14 @@ fn mutate(
 }
 
 /// The object with a configuration merged in, as an apply would, without anybody becoming an owner.
-fn merged(mut object: Value, config: Value, kind: &'static api::Kind, now: api::Timestamp) -> Result<Value, String> {
-    let Some(definition) = schema::definition(kind.definition) else {
+fn merged(
+    mut object: Value,
+    config: Value,
+    types: Option<Types<'_>>,
+    kind: &'static api::Kind,
+    now: api::Timestamp,
+) -> Result<Value, String> {
+    let Some(types) = types else {
         return Err(format!(
             "Resource kind {}, Kind={} not found. There can be a delay between when CustomResourceDefinitions are \
              created and when they are available.",
@@ -217,7 +231,7 @@ fn merged(mut object: Value, config: Value, kind: &'static api::Kind, now: api::
     let owners = object["metadata"].as_object_mut().and_then(|metadata| metadata.shift_remove("managedFields"));
     let manager = "mutating-admission-policy";
     let writer = Writer { manager, subresource: "", api_version: kind.api_version, now, ignored: &[] };
-    let merged = managed::apply(Some(&object), Value::Object(config), definition.into(), &writer, true);
+    let merged = managed::apply(Some(&object), Value::Object(config), types, &writer, true);
     let mut merged = merged.map_err(|error| format!("error applying patch: {error}"))?;
     if let Some(metadata) = merged["metadata"].as_object_mut() {
         metadata.shift_remove("managedFields");
