@@ -111,16 +111,16 @@ fn validate_item<'a>(errors: &mut FieldErrors, path: &Path, item: &'a LimitRange
 fn validate_amounts(errors: &mut FieldErrors, path: &Path, item: &LimitRangeItem, key: &str) {
     let of = |list: &Option<Amounts>| list.as_ref().and_then(|list| list.get(key)).map(amount);
     let (max, min, limit, request) = (of(&item.max), of(&item.min), of(&item.default), of(&item.default_request));
-    let min_name = ("min", "min", min);
-    let orders: [(&str, (&str, &str, Option<Amount>), (&str, Option<Amount>), bool); 6] = [
-        ("min", min_name, ("max", max), false),
-        ("defaultRequest", min_name, ("default request", request), true),
-        ("defaultRequest", ("defaultRequest", "default request", request), ("max", max), false),
-        ("defaultRequest", ("defaultRequest", "default request", request), ("default limit", limit), false),
-        ("default", min_name, ("default", limit), false),
-        ("default", ("default", "default", limit), ("max", max), false),
+    // Where it is told; the smaller one, the larger one; whether the larger one is shown.
+    let orders = [
+        ("min", ("min", min), ("max", max), false),
+        ("defaultRequest", ("min", min), ("default request", request), true),
+        ("defaultRequest", ("default request", request), ("max", max), false),
+        ("defaultRequest", ("default request", request), ("default limit", limit), false),
+        ("default", ("min", min), ("default", limit), false),
+        ("default", ("default", limit), ("max", max), false),
     ];
-    for (field, (_, small_name, small), (large_name, large), bad_is_large) in orders {
+    for (field, (small_name, small), (large_name, large), bad_is_large) in orders {
         if let (Some(small), Some(large)) = (small, large)
             && small > large
         {

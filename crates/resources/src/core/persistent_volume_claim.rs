@@ -146,8 +146,8 @@ fn is_classic(group: Option<&str>, kind: &str) -> bool {
     )
 }
 
-/// Makes the two ways to name a source say the same, and drops what is ignored: sources in other namespaces, and unknown
-/// sources in the older field.
+/// Makes the two ways to name a source say the same, and drops what is ignored: sources in other namespaces, and
+/// unknown sources in the older field.
 fn normalize_sources(spec: &mut PersistentVolumeClaimSpec, old: Option<&PersistentVolumeClaimSpec>) {
     let elsewhere = |spec: &PersistentVolumeClaimSpec| {
         let namespace = spec.data_source_ref.as_ref().and_then(|reference| reference.namespace.as_deref());
