@@ -1,7 +1,9 @@
-//! Kinds that share storage with another: `events.k8s.io` Events are core Events in the store, converted at the door.
+//! Kinds that share storage with another: `events.k8s.io` Events are core Events in the store, `autoscaling/v1`
+//! HorizontalPodAutoscalers those of `autoscaling/v2`; they are converted at the door.
 
 use api::{Kind, Object, Typed, downcast};
-use api::{core, events};
+use api::{autoscaling, core, events};
+use resources::autoscaling::horizontal_pod_autoscaler_v1 as autoscaler;
 
 /// Between the form served and the form stored. The functions panic if handed another kind: the registry never does.
 #[derive(Debug)]
@@ -14,16 +16,25 @@ pub struct Convert {
     pub stored_path: fn(&str) -> String,
 }
 
-static ALL: &[Convert] = &[Convert {
-    served: <events::v1::Event as Typed>::KIND,
-    stored: <core::v1::Event as Typed>::KIND,
-    to_stored: |object| Box::new(to_core(downcast(object).expect("an events.k8s.io Event"))),
-    from_stored: |object| Box::new(from_core(downcast(object).expect("a core Event"))),
-    stored_path: |path| match path {
-        "reportingController" => "reportingComponent".to_owned(),
-        _ => path.replacen("regarding.", "involvedObject.", 1),
+static ALL: &[Convert] = &[
+    Convert {
+        served: <events::v1::Event as Typed>::KIND,
+        stored: <core::v1::Event as Typed>::KIND,
+        to_stored: |object| Box::new(to_core(downcast(object).expect("an events.k8s.io Event"))),
+        from_stored: |object| Box::new(from_core(downcast(object).expect("a core Event"))),
+        stored_path: |path| match path {
+            "reportingController" => "reportingComponent".to_owned(),
+            _ => path.replacen("regarding.", "involvedObject.", 1),
+        },
     },
-}];
+    Convert {
+        served: <autoscaling::v1::HorizontalPodAutoscaler as Typed>::KIND,
+        stored: <autoscaling::v2::HorizontalPodAutoscaler as Typed>::KIND,
+        to_stored: autoscaler::STORED_AS.to_stored,
+        from_stored: autoscaler::STORED_AS.from_stored,
+        stored_path: str::to_owned,
+    },
+];
 
 /// How that kind is stored, if not as itself.
 pub fn find(kind: &Kind) -> Option<&'static Convert> {

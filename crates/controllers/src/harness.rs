@@ -48,7 +48,7 @@ pub struct Facts {
     pub root_ca_pem: String,
     /// The pod network, of which nodes get their ranges; empty if somebody else gives them out.
     pub cluster_cidrs: Vec<String>,
-    /// Every resource that is stored.
+    /// Every resource that is stored, in the version it is stored in.
     pub resources: Vec<Resource>,
 }
 

@@ -296,7 +296,9 @@ pub fn reflectors(common: &Common, server: &Arc<Server>) -> Reflectors {
 
 fn start_controllers(common: &Common, authority: &Authority, server: &Arc<Server>) {
     let shared = reflectors(common, server);
-    let stored = resources::ALL.iter().filter(|r| matches!(r.storage(), resources::Storage::Stored { .. }));
+    let stored = resources::ALL
+        .iter()
+        .filter(|r| r.stored_as().is_none() && matches!(r.storage(), resources::Storage::Stored { .. }));
     let resources = stored.map(|resource| controllers::Resource {
         kind: resource.kind(),
         namespaced: resource.scope() == resources::Scope::Namespaced,

@@ -16,6 +16,7 @@ pub mod apiregistration;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
+pub mod autoscaling;
 pub mod batch;
 pub mod certificates;
 pub mod coordination;
@@ -74,6 +75,8 @@ pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(authorization::self_subject_access_review::Strategy),
     &Erased(authorization::self_subject_rules_review::Strategy),
     &Erased(authorization::subject_access_review::Strategy),
+    &Erased(autoscaling::horizontal_pod_autoscaler::Strategy),
+    &Erased(autoscaling::horizontal_pod_autoscaler_v1::Strategy),
     &Erased(batch::cron_job::Strategy),
     &Erased(batch::job::Strategy),
     &Erased(certificates::certificate_signing_request::Strategy),

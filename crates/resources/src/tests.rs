@@ -65,6 +65,8 @@ fn names_scopes_and_keys_are_upstreams() {
         authorization.k8s.io/v1/selfsubjectaccessreviews c - SelfSubjectAccessReview [] []
         authorization.k8s.io/v1/selfsubjectrulesreviews c - SelfSubjectRulesReview [] []
         authorization.k8s.io/v1/subjectaccessreviews c - SubjectAccessReview [] []
+        autoscaling/v2/horizontalpodautoscalers n horizontalpodautoscalers HorizontalPodAutoscaler [hpa] [all] status
+        autoscaling/v1/horizontalpodautoscalers n horizontalpodautoscalers HorizontalPodAutoscaler [hpa] [all] status
         batch/v1/cronjobs n cronjobs CronJob [cj] [all] status
         batch/v1/jobs n jobs Job [] [all] status
         certificates.k8s.io/v1/certificatesigningrequests c certificatesigningrequests CertificateSigningRequest [csr] [] approval,status

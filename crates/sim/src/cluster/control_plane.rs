@@ -81,7 +81,9 @@ impl Plane {
     }
 
     fn start_controllers(&self, server: &Arc<Server>, reflectors: &Reflectors, root_ca_pem: &str) {
-        let stored = resources::ALL.iter().filter(|r| matches!(r.storage(), resources::Storage::Stored { .. }));
+        let stored = resources::ALL
+            .iter()
+            .filter(|r| r.stored_as().is_none() && matches!(r.storage(), resources::Storage::Stored { .. }));
         let resources = stored.map(|resource| controllers::Resource {
             kind: resource.kind(),
             namespaced: resource.scope() == resources::Scope::Namespaced,
