@@ -17,6 +17,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pki::tls::{Alpn, Reloadable};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::world::World;
@@ -84,7 +85,7 @@ fn create(name: &str) -> Request<Full<Bytes>> {
 struct Load {
     servers: [SocketAddr; 2],
     stop: AtomicBool,
-    answered: AtomicU32,
+    answered: watch::Sender<u32>,
     reconnected: AtomicU32,
 }
 
@@ -104,7 +105,7 @@ async fn work(load: Arc<Load>, client: Client, own: usize) -> BTreeSet<String> {
                     let body = response.into_body().collect().await.expect("an answer that began is whole").to_bytes();
                     // 409 would be a request that was worked on and not answered.
                     assert_eq!(code, 201, "{name}, attempt {attempt}: {}", String::from_utf8_lossy(&body));
-                    load.answered.fetch_add(1, Ordering::Relaxed);
+                    load.answered.send_modify(|answered| *answered += 1);
                     break;
                 }
                 Err(_) => {
@@ -129,7 +130,7 @@ async fn no_request_fails_when_a_server_ends() {
     let load = Arc::new(Load {
         servers: [address, world.address],
         stop: AtomicBool::new(false),
-        answered: AtomicU32::new(0),
+        answered: watch::Sender::new(0),
         reconnected: AtomicU32::new(0),
     });
     let mut clients = JoinSet::new();
@@ -137,12 +138,9 @@ async fn no_request_fails_when_a_server_ends() {
         clients.spawn(work(load.clone(), Client::new(&world, own % 2 == 1), own));
     }
     let answered = |more: u32| {
-        let (load, until) = (load.clone(), load.answered.load(Ordering::Relaxed) + more);
-        async move {
-            while load.answered.load(Ordering::Relaxed) < until {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
+        let mut seen = load.answered.subscribe();
+        let until = *seen.borrow() + more;
+        async move { drop(seen.wait_for(|answered| *answered >= until).await.unwrap()) }
     };
     answered(50).await;
     let mut watcher = Client::new(&world, false).connect(address).await.unwrap();
@@ -150,10 +148,9 @@ async fn no_request_fails_when_a_server_ends() {
     let watch = watcher.send(watch.body(Full::default()).unwrap()).await.unwrap();
     assert_eq!(watch.status(), 200);
 
-    let options = drain::Options { delay: Duration::from_millis(300), ..drain::Options::default() };
+    let options = drain::Options { delay: Duration::from_secs(2), ..drain::Options::default() };
     let not_ready = async {
-        // Not ready, and yet it serves on.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // Not ready from the first step of the drain on, which is taken before this; and yet it serves.
         let mut sender = Client::new(&world, false).connect(address).await.expect("connections are taken");
         let request = Request::get("https://test/readyz").header("host", "test").body(Full::default()).unwrap();
         let response = sender.send(request).await.unwrap();
