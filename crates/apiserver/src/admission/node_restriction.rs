@@ -2,6 +2,8 @@
 //!
 //! Upstream: plugin/pkg/admission/noderestriction.
 
+mod requests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::authentication::v1::TokenRequest;
@@ -49,6 +51,8 @@ impl super::Plugin for Plugin {
                 ("", "pods" | "nodes" | "serviceaccounts" | "persistentvolumeclaims")
                     | ("coordination.k8s.io", "leases")
                     | ("storage.k8s.io", "csinodes")
+                    | ("resource.k8s.io", "resourceslices")
+                    | ("certificates.k8s.io", "certificatesigningrequests" | "podcertificaterequests")
             )
     }
 
@@ -106,6 +110,9 @@ fn check(node: &str, request: &mut Request<'_>) -> Result<(), Refused> {
         ("csinodes", _) if request.name != node => {
             Err("can only access CSINode with the same name as the requesting node".into())
         }
+        ("resourceslices", _) => requests::slice(node, request),
+        ("certificatesigningrequests", _) => requests::signing(node, request),
+        ("podcertificaterequests", _) => requests::pod_certificate(node, request),
         _ => Ok(()),
     }
 }
@@ -183,6 +190,7 @@ fn mirror(node: &str, node_uid: Option<&str>, pod: &Pod) -> Result<(), Refused> 
         Some(Thing::ServiceAccount) => "a service account",
         Some(Thing::Secret) => "secrets",
         Some(Thing::ConfigMap) => "configmaps",
+        Some(Thing::ResourceClaim) => "resourceclaims",
         Some(_) => "persistentvolumeclaims",
     };
     Err(format!("node {node:?} can not create pods that reference {what}").into())

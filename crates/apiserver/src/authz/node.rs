@@ -45,6 +45,14 @@ struct Asked<'a> {
     field_selector: Option<&'a str>,
 }
 
+impl Asked<'_> {
+    /// Whether only what is on the node is asked for.
+    fn selects_own(&self) -> bool {
+        let selector = self.field_selector.and_then(|text| FieldSelector::parse(text).ok());
+        selector.is_some_and(|selector| selector.exact("spec.nodeName") == Some(self.node))
+    }
+}
+
 fn no(reason: impl Into<String>) -> Decision {
     Decision::NoOpinion(reason.into())
 }
@@ -84,6 +92,10 @@ impl Authorizer for Node {
                     return lease(&asked);
                 }
                 ("storage.k8s.io", "csinodes") => return csi_node(&asked),
+                ("storage.k8s.io", "volumeattachments") => return self.get(&asked, Thing::Attachment, lookup),
+                ("resource.k8s.io", "resourceclaims") => return self.get(&asked, Thing::ResourceClaim, lookup),
+                ("resource.k8s.io", "resourceslices") => return self.slice(&asked, lookup),
+                ("certificates.k8s.io", "podcertificaterequests") => return self.pod_certificate(&asked, lookup),
                 _ => {}
             }
         }
@@ -152,12 +164,38 @@ impl Node {
         self.related(asked, Thing::ServiceAccount, lookup)
     }
 
+    fn slice(&self, asked: &Asked<'_>, lookup: &Lookup) -> Decision {
+        match asked.verb {
+            _ if !asked.subresource.is_empty() => no("cannot authorize ResourceSlice subresources"),
+            // NodeRestriction sees to it that it is the node's own.
+            "create" => yes(),
+            "get" | "update" | "patch" | "delete" => self.related(asked, Thing::Slice, lookup),
+            "list" | "watch" | "deletecollection" if asked.selects_own() => yes(),
+            "list" | "watch" | "deletecollection" => {
+                no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+            }
+            _ => no("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, \
+                     patch, delete, deletecollection"),
+        }
+    }
+
+    fn pod_certificate(&self, asked: &Asked<'_>, lookup: &Lookup) -> Decision {
+        match asked.verb {
+            _ if !asked.subresource.is_empty() => no("cannot authorize PodCertificateRequest subresources"),
+            // NodeRestriction sees to it that it is for a pod of the node.
+            "create" => yes(),
+            "get" => self.related(asked, Thing::PodCertificate, lookup),
+            "list" | "watch" if asked.selects_own() => yes(),
+            "list" | "watch" => no("can only list/watch podcertificaterequests with nodeName field selector"),
+            _ => no("only the following verbs are allowed for a PodCertificateRequest: create, get, list, watch"),
+        }
+    }
+
     fn pod(&self, asked: &Asked<'_>, lookup: &Lookup) -> Decision {
         match (asked.subresource, asked.verb) {
             ("", "get") => self.get(asked, Thing::Pod, lookup),
             ("", "list" | "watch") => {
-                let selector = asked.field_selector.and_then(|text| FieldSelector::parse(text).ok());
-                if selector.is_some_and(|selector| selector.exact("spec.nodeName") == Some(asked.node)) {
+                if asked.selects_own() {
                     return yes();
                 }
                 if asked.name.is_empty() {

@@ -58,9 +58,9 @@ pub fn all(options: &Options) -> Vec<Box<dyn Object>> {
     all.extend(policy::cluster_role_bindings().into_iter().map(|binding| boxed(Box::new(binding))));
     all.extend(policy::roles().into_iter().map(|role| boxed(Box::new(role))));
     all.extend(policy::role_bindings().into_iter().map(|binding| boxed(Box::new(binding))));
-    for (role, binding) in &options.extra {
-        all.push(Box::new(role.clone()));
-        all.push(Box::new(binding.clone()));
+    for (role, binding) in policy::controllers::roles(&options.extra) {
+        all.push(Box::new(role));
+        all.push(Box::new(binding));
     }
     all.extend(PRIORITY_CLASSES.iter().map(|class| boxed(Box::new(priority_class(*class)))));
     all.push(Box::new(extension_authentication(options)));

@@ -2,6 +2,8 @@
 //!
 //! Pure. Upstream: plugin/pkg/auth/authorizer/rbac/bootstrappolicy.
 
+pub mod controllers;
+
 use std::collections::BTreeMap;
 
 use api::meta::v1::{LabelSelector, ObjectMeta};
@@ -289,6 +291,7 @@ fn user_roles() -> Vec<ClusterRole> {
         role("system:discovery", vec![paths(&[APIS, INFO].concat(), GET)]),
         role("system:monitoring", vec![paths(HEALTH, GET), paths(&["/flagz"], GET), paths(&["/statusz"], GET)]),
         role("system:public-info-viewer", vec![paths(INFO, GET)]),
+        role("system:cluster-trust-bundle-discovery", vec![resources(CERTIFICATES, &["clustertrustbundles"], READ)]),
         role("system:service-account-issuer-discovery", vec![paths(ISSUER, GET)]),
         role(
             "system:kubelet-api-admin",
@@ -450,7 +453,9 @@ pub fn node_rules() -> Vec<PolicyRule> {
         resources(NODE, &["runtimeclasses"], READ),
         resources(RESOURCE, &["resourceclaims"], GET),
         resources(RESOURCE, &["resourceslices"], &["deletecollection"]),
+        resources(CERTIFICATES, &["clustertrustbundles"], READ),
         resources(CORE, &["serviceaccounts"], GET),
+        resources(CERTIFICATES, &["podcertificaterequests"], &["create", "get", "list", "watch"]),
     ]
 }
 
@@ -503,6 +508,7 @@ pub fn cluster_role_bindings() -> Vec<ClusterRoleBinding> {
         bind("system:discovery", vec![everyone()]),
         bind("system:basic-user", vec![everyone()]),
         bind("system:public-info-viewer", vec![everyone(), group("system:unauthenticated")]),
+        bind("system:cluster-trust-bundle-discovery", vec![group("system:serviceaccounts")]),
         bind("system:node", Vec::new()),
         bind("system:node-proxier", vec![user("system:kube-proxy")]),
         bind("system:kube-controller-manager", vec![user("system:kube-controller-manager")]),

@@ -26,7 +26,7 @@ fn bootstrap_options() -> bootstrap::Options {
 }
 
 /// A cluster as it is after its first start.
-async fn cluster() -> World {
+pub async fn cluster() -> World {
     let key = pki::PrivateKey::generate().unwrap();
     let audiences = vec![ISSUER.to_owned()];
     let verifier =

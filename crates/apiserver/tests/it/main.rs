@@ -10,6 +10,7 @@ mod drain;
 mod encodings;
 mod flow;
 mod lists;
+mod matrix;
 mod streams;
 mod watches;
 mod webhooks;

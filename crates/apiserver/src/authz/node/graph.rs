@@ -3,10 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use api::certificates::v1::PodCertificateRequest;
 use api::core::v1::{
     Container, EnvFromSource, EnvVar, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec, ProjectedVolumeSource,
     Volume,
 };
+use api::resource::v1::ResourceSlice;
+use api::storage::v1::VolumeAttachment;
 use api::{Object, Typed};
 
 use crate::Lookup;
@@ -27,6 +30,13 @@ pub enum Thing {
     Claim,
     /// PersistentVolume.
     Volume,
+    ResourceClaim,
+    /// VolumeAttachment.
+    Attachment,
+    /// ResourceSlice.
+    Slice,
+    /// PodCertificateRequest.
+    PodCertificate,
 }
 
 /// A pod on a node, and what it uses in its namespace.
@@ -73,7 +83,11 @@ impl Graph {
             let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) else { return };
             let node: Arc<str> = node.into();
             nodes.entry(node.clone()).or_default().insert(key.clone());
-            let uses = if pod.annotation(MIRROR).is_some() { Vec::new() } else { uses(pod.name(), spec) };
+            let mut uses = if pod.annotation(MIRROR).is_some() { Vec::new() } else { uses(pod.name(), spec) };
+            // Claims made from templates are named in the status, which the scheduler's side writes.
+            let made = pod.status.as_ref().and_then(|status| status.resource_claim_statuses.as_ref());
+            let made = made.into_iter().flatten().filter_map(|one| one.resource_claim_name.clone());
+            uses.extend(made.map(|name| (Thing::ResourceClaim, name)));
             pods.insert(key, Bound { node, uses });
         });
     }
@@ -86,6 +100,20 @@ impl Graph {
         if thing == Thing::Pod {
             let key = (namespace.to_owned(), name.to_owned());
             return self.pods.get(&key).is_some_and(|bound| &*bound.node == node);
+        }
+        let is = |own: Option<&str>| own == Some(node);
+        match thing {
+            Thing::Attachment => {
+                return get::<VolumeAttachment>(lookup, "", name).is_some_and(|own| own.spec.node_name == node);
+            }
+            Thing::Slice => {
+                return get::<ResourceSlice>(lookup, "", name).is_some_and(|own| is(own.spec.node_name.as_deref()));
+            }
+            Thing::PodCertificate => {
+                let found = get::<PodCertificateRequest>(lookup, namespace, name);
+                return found.is_some_and(|own| own.spec.node_name == node);
+            }
+            _ => {}
         }
         let on_node = || self.nodes.get(node).into_iter().flatten();
         let here = |key: &&(String, String)| key.0 == namespace;
@@ -139,6 +167,8 @@ pub fn uses(pod: &str, spec: &PodSpec) -> Vec<(Thing, String)> {
     if !account.is_empty() {
         found.push((Thing::ServiceAccount, account.to_owned()));
     }
+    let claims = spec.resource_claims.iter().flatten().filter_map(|claim| claim.resource_claim_name.clone());
+    found.extend(claims.map(|name| (Thing::ResourceClaim, name)));
     found.extend(spec.image_pull_secrets.iter().flatten().map(|secret| (Thing::Secret, secret.name.clone())));
     for volume in spec.volumes.iter().flatten() {
         of_volume(pod, volume, &mut found);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use api::Object;
 use api::core::v1::{
-    Container, EnvFromSource, LocalObjectReference, Pod, PodSpec, SecretEnvSource, SecretVolumeSource, Volume,
+    Container, EnvFromSource, LocalObjectReference, Pod, PodResourceClaim, PodSpec, SecretEnvSource,
+    SecretVolumeSource, Volume,
 };
 use base::Clock;
 
@@ -41,6 +42,11 @@ fn pod(name: &str, node: &str, secret: &str) -> Pod {
             image_pull_secrets: Some(vec![LocalObjectReference { name: "pull".into() }]),
             containers: vec![container],
             volumes: Some(vec![volume]),
+            resource_claims: Some(vec![PodResourceClaim {
+                name: "gpu".into(),
+                resource_claim_name: Some(if node == "n1" { "gpu" } else { "other" }.into()),
+                ..PodResourceClaim::default()
+            }]),
             ..PodSpec::default()
         }),
         ..Pod::default()
@@ -53,8 +59,8 @@ fn pod(name: &str, node: &str, secret: &str) -> Pod {
 /// `resource[/subresource]` in `ns`, or cluster-wide if it begins with `/`.
 fn ask(node: &Node, lookup: &Lookup, verb: &str, resource: &str, name: &str, selector: Option<&str>) -> Decision {
     let caller = Caller::new("system:node:n1", &[GROUP]);
-    let (namespace, resource) = resource.strip_prefix('/').map_or(("ns", resource), |cluster| ("", cluster));
     let (group, resource) = resource.split_once('#').unwrap_or(("", resource));
+    let (namespace, resource) = resource.strip_prefix('/').map_or(("ns", resource), |cluster| ("", cluster));
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let what = What::Resource {
         group,
@@ -100,6 +106,25 @@ async fn a_node_reads_what_its_pods_use() {
             "coordination.k8s.io#leases",
             "n1",
             "can only access leases in the \"kube-node-lease\" system namespace",
+        ),
+        ("get", "resource.k8s.io#resourceclaims", "gpu", ""),
+        ("get", "resource.k8s.io#resourceclaims", "other", unrelated),
+        ("list", "resource.k8s.io#resourceclaims", "", "can only get individual resources of this type"),
+        ("get", "storage.k8s.io#/volumeattachments", "a", unrelated),
+        ("create", "resource.k8s.io#/resourceslices", "", ""),
+        ("patch", "resource.k8s.io#/resourceslices", "a", unrelated),
+        (
+            "deletecollection",
+            "resource.k8s.io#/resourceslices",
+            "",
+            "can only list/watch/deletecollection resourceslices with nodeName field selector",
+        ),
+        ("get", "certificates.k8s.io#podcertificaterequests", "a", unrelated),
+        (
+            "list",
+            "certificates.k8s.io#podcertificaterequests",
+            "",
+            "can only list/watch podcertificaterequests with nodeName field selector",
         ),
     ];
     for (verb, resource, name, why) in table {
