@@ -25,14 +25,15 @@ type Named = (&'static str, Vec<PolicyRule>);
 /// Roles and bindings of controllers: upstream's, and those that the controllers here declare of themselves. A name in
 /// both has the rules of both.
 pub fn roles(declared: &[(ClusterRole, ClusterRoleBinding)]) -> Vec<(ClusterRole, ClusterRoleBinding)> {
-    let mut all: Vec<(ClusterRole, ClusterRoleBinding)> = [workloads(), services(), storage(), cluster()]
-        .into_iter()
-        .flatten()
-        .map(|(name, rules)| {
-            let full = format!("{PREFIX}{name}");
-            (role(&full, rules), bind(&full, vec![service_account("kube-system", name)]))
-        })
-        .collect();
+    let mut all: Vec<(ClusterRole, ClusterRoleBinding)> =
+        [workloads(), batch(), services(), storage(), cluster(), identities()]
+            .into_iter()
+            .flatten()
+            .map(|(name, rules)| {
+                let full = format!("{PREFIX}{name}");
+                (role(&full, rules), bind(&full, vec![service_account("kube-system", name)]))
+            })
+            .collect();
     for (own, binding) in declared {
         let rules = own.rules.clone().unwrap_or_default();
         if let Some((known, _)) = all.iter_mut().find(|(known, _)| known.name() == own.name()) {
@@ -52,16 +53,6 @@ fn workloads() -> Vec<Named> {
     let revisions =
         || resources(APPS, &["controllerrevisions"], &["create", "delete", "get", "list", "patch", "update", "watch"]);
     vec![
-        (
-            "cronjob-controller",
-            vec![
-                resources(BATCH, &["cronjobs"], READ_UPDATE),
-                resources(BATCH, &["jobs"], &["create", "delete", "get", "list", "patch", "update", "watch"]),
-                resources(BATCH, &["cronjobs/finalizers", "cronjobs/status"], UPDATE),
-                resources(CORE, &["pods"], &["delete", "list"]),
-                events(),
-            ],
-        ),
         (
             "daemon-set-controller",
             vec![
@@ -102,27 +93,6 @@ fn workloads() -> Vec<Named> {
             ],
         ),
         (
-            "horizontal-pod-autoscaler",
-            vec![
-                resources(AUTOSCALING, &["horizontalpodautoscalers"], READ),
-                resources(AUTOSCALING, &["horizontalpodautoscalers/status"], UPDATE),
-                resources(ALL, &["*/scale"], &["get", "update"]),
-                resources(CORE, &["pods"], &["list"]),
-                resources(&["metrics.k8s.io"], &["pods"], &["list"]),
-                resources(&["custom.metrics.k8s.io", "external.metrics.k8s.io"], ALL, &["get", "list"]),
-                events(),
-            ],
-        ),
-        (
-            "job-controller",
-            vec![
-                resources(BATCH, &["jobs"], &["get", "list", "patch", "update", "watch"]),
-                resources(BATCH, &["jobs/finalizers", "jobs/status"], UPDATE),
-                resources(CORE, &["pods"], PODS),
-                events(),
-            ],
-        ),
-        (
             "replicaset-controller",
             vec![
                 resources(APPS_AND_OLD, &["replicasets"], READ_UPDATE),
@@ -148,6 +118,43 @@ fn workloads() -> Vec<Named> {
                 resources(APPS, &["statefulsets/finalizers", "statefulsets/status"], UPDATE),
                 revisions(),
                 resources(CORE, &["persistentvolumeclaims"], &["create", "delete", "get", "update"]),
+                events(),
+            ],
+        ),
+    ]
+}
+
+fn batch() -> Vec<Named> {
+    const PODS: &[&str] = &["create", "delete", "list", "patch", "watch"];
+    vec![
+        (
+            "cronjob-controller",
+            vec![
+                resources(BATCH, &["cronjobs"], READ_UPDATE),
+                resources(BATCH, &["jobs"], &["create", "delete", "get", "list", "patch", "update", "watch"]),
+                resources(BATCH, &["cronjobs/finalizers", "cronjobs/status"], UPDATE),
+                resources(CORE, &["pods"], &["delete", "list"]),
+                events(),
+            ],
+        ),
+        (
+            "horizontal-pod-autoscaler",
+            vec![
+                resources(AUTOSCALING, &["horizontalpodautoscalers"], READ),
+                resources(AUTOSCALING, &["horizontalpodautoscalers/status"], UPDATE),
+                resources(ALL, &["*/scale"], &["get", "update"]),
+                resources(CORE, &["pods"], &["list"]),
+                resources(&["metrics.k8s.io"], &["pods"], &["list"]),
+                resources(&["custom.metrics.k8s.io", "external.metrics.k8s.io"], ALL, &["get", "list"]),
+                events(),
+            ],
+        ),
+        (
+            "job-controller",
+            vec![
+                resources(BATCH, &["jobs"], &["get", "list", "patch", "update", "watch"]),
+                resources(BATCH, &["jobs/finalizers", "jobs/status"], UPDATE),
+                resources(CORE, &["pods"], PODS),
                 events(),
             ],
         ),
@@ -298,6 +305,70 @@ fn storage() -> Vec<Named> {
 }
 
 fn cluster() -> Vec<Named> {
+    vec![
+        (
+            "generic-garbage-collector",
+            vec![resources(ALL, ALL, &["delete", "get", "list", "patch", "update", "watch"]), events()],
+        ),
+        (
+            "namespace-controller",
+            vec![
+                resources(CORE, &["namespaces"], &["delete", "get", "list", "watch"]),
+                resources(CORE, &["namespaces/finalize", "namespaces/status"], UPDATE),
+                resources(ALL, ALL, &["delete", "deletecollection", "get", "list"]),
+            ],
+        ),
+        (
+            "node-controller",
+            vec![
+                resources(CORE, &["nodes"], &["delete", "get", "list", "patch", "update"]),
+                resources(CORE, &["nodes/status", "pods/status"], CHANGE),
+                resources(CORE, &["pods"], &["delete", "get", "list"]),
+                events(),
+            ],
+        ),
+        (
+            "pod-garbage-collector",
+            vec![
+                resources(CORE, &["pods"], &["delete", "list", "watch"]),
+                resources(CORE, &["nodes"], &["get", "list"]),
+                resources(CORE, &["pods/status"], &["patch"]),
+            ],
+        ),
+        (
+            "resourcequota-controller",
+            vec![resources(ALL, ALL, LIST), resources(CORE, &["resourcequotas/status"], UPDATE), events()],
+        ),
+        (
+            "storage-version-migrator-controller",
+            vec![
+                resources(ALL, ALL, &["create", "list", "patch"]),
+                resources(&["storagemigration.k8s.io"], &["storageversionmigrations/status"], UPDATE),
+            ],
+        ),
+        ("ttl-controller", vec![resources(CORE, &["nodes"], &["list", "patch", "update", "watch"]), events()]),
+        (
+            "validatingadmissionpolicy-status-controller",
+            vec![
+                resources(ADMISSION, &["validatingadmissionpolicies"], READ),
+                resources(ADMISSION, &["validatingadmissionpolicies/status"], &["get", "patch", "update"]),
+                events(),
+            ],
+        ),
+        (
+            "device-taint-eviction-controller",
+            vec![
+                resources(CORE, &["pods"], &["delete", "get", "list", "watch"]),
+                resources(CORE, &["pods/status"], CHANGE),
+                resources(RESOURCE, &["deviceclasses", "resourceclaims", "resourceslices"], READ),
+                events(),
+            ],
+        ),
+    ]
+}
+
+/// Who somebody is, and what they may do.
+fn identities() -> Vec<Named> {
     let signers = |verb: &str, names: &[&str]| named(resources(CERTIFICATES, &["signers"], &[verb]), names);
     let kubelet = "kubernetes.io/kube-apiserver-client-kubelet";
     let signed = [
@@ -328,10 +399,6 @@ fn cluster() -> Vec<Named> {
             vec![resources(RBAC, &["clusterroles"], &["escalate", "get", "list", "patch", "update", "watch"])],
         ),
         (
-            "generic-garbage-collector",
-            vec![resources(ALL, ALL, &["delete", "get", "list", "patch", "update", "watch"]), events()],
-        ),
-        (
             "kube-apiserver-serving-clustertrustbundle-publisher",
             vec![
                 signers("attest", &["kubernetes.io/kube-apiserver-serving"]),
@@ -347,65 +414,11 @@ fn cluster() -> Vec<Named> {
             ],
         ),
         (
-            "namespace-controller",
-            vec![
-                resources(CORE, &["namespaces"], &["delete", "get", "list", "watch"]),
-                resources(CORE, &["namespaces/finalize", "namespaces/status"], UPDATE),
-                resources(ALL, ALL, &["delete", "deletecollection", "get", "list"]),
-            ],
-        ),
-        (
-            "node-controller",
-            vec![
-                resources(CORE, &["nodes"], &["delete", "get", "list", "patch", "update"]),
-                resources(CORE, &["nodes/status", "pods/status"], CHANGE),
-                resources(CORE, &["pods"], &["delete", "get", "list"]),
-                events(),
-            ],
-        ),
-        (
-            "pod-garbage-collector",
-            vec![
-                resources(CORE, &["pods"], &["delete", "list", "watch"]),
-                resources(CORE, &["nodes"], &["get", "list"]),
-                resources(CORE, &["pods/status"], &["patch"]),
-            ],
-        ),
-        (
             "podcertificaterequestcleaner",
             vec![resources(CERTIFICATES, &["podcertificaterequests"], &["delete", "get", "list", "watch"])],
         ),
-        (
-            "resourcequota-controller",
-            vec![resources(ALL, ALL, LIST), resources(CORE, &["resourcequotas/status"], UPDATE), events()],
-        ),
         ("root-ca-cert-publisher", vec![resources(CORE, &["configmaps"], &["create", "update"]), events()]),
         ("service-account-controller", vec![resources(CORE, &["serviceaccounts"], CREATE), events()]),
-        (
-            "storage-version-migrator-controller",
-            vec![
-                resources(ALL, ALL, &["create", "list", "patch"]),
-                resources(&["storagemigration.k8s.io"], &["storageversionmigrations/status"], UPDATE),
-            ],
-        ),
-        ("ttl-controller", vec![resources(CORE, &["nodes"], &["list", "patch", "update", "watch"]), events()]),
-        (
-            "validatingadmissionpolicy-status-controller",
-            vec![
-                resources(ADMISSION, &["validatingadmissionpolicies"], READ),
-                resources(ADMISSION, &["validatingadmissionpolicies/status"], &["get", "patch", "update"]),
-                events(),
-            ],
-        ),
-        (
-            "device-taint-eviction-controller",
-            vec![
-                resources(CORE, &["pods"], &["delete", "get", "list", "watch"]),
-                resources(CORE, &["pods/status"], CHANGE),
-                resources(RESOURCE, &["deviceclasses", "resourceclaims", "resourceslices"], READ),
-                events(),
-            ],
-        ),
     ]
 }
 
