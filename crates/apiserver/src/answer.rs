@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::{Object, Reply, Status, WatchEvent};
 
 use crate::Server;
+use crate::audit::{EVENT_BYTES_MAX, Level, Trail};
 use crate::cache::{Entry, Listed, Out, Step, Watcher};
 use crate::catalog::Resource;
 use crate::flow::Seat;
@@ -47,6 +48,48 @@ impl Answer {
     pub(crate) fn warn(mut self, warnings: Vec<String>) -> Self {
         self.warnings = warnings;
         self
+    }
+
+    /// Tells the audit log what is answered.
+    pub(crate) fn record(&self, trail: &Trail) {
+        let status = match &self.payload {
+            Payload::Status(status) => Some(&**status),
+            _ => None,
+        };
+        trail.answered(self.code, status);
+        if status.is_none() && trail.wants(Level::RequestResponse) {
+            trail.answered_with(self.json());
+        }
+    }
+
+    /// As JSON; what is longer than an audit event may be ends early, which makes it too long for one.
+    fn json(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match &self.payload {
+            Payload::Status(status) => return status.encode(),
+            Payload::Object(object) => return object.encode(),
+            Payload::Entry(resource, entry) => resource.write(entry, &mut out),
+            Payload::List(resource, listed) => {
+                let kind = resource.kind();
+                let head = serde_json::json!({"resourceVersion": listed.revision.to_string()});
+                let names = (kind.kind, kind.api_version);
+                out.extend_from_slice(
+                    format!(r#"{{"kind":"{}List","apiVersion":"{}","metadata":{head},"items":["#, names.0, names.1)
+                        .as_bytes(),
+                );
+                for (at, entry) in listed.entries.iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    resource.write_item(entry, &mut out);
+                    if out.len() > EVENT_BYTES_MAX {
+                        break;
+                    }
+                }
+                out.extend_from_slice(b"]}");
+            }
+        }
+        out
     }
 
     /// The typed form, sharing what is decoded already.
@@ -92,16 +135,33 @@ pub struct WatchStream {
     passing: bool,
     /// Held until the initial events are sent.
     seat: Option<Seat>,
+    /// Ends with the watch.
+    _trail: Option<Arc<Trail>>,
 }
 
 impl WatchStream {
     pub(crate) fn new(server: Arc<Server>, resource: Arc<Resource>, watcher: Watcher) -> Self {
-        Self { resource, watcher, server, ready: Default::default(), converting: None, passing: false, seat: None }
+        Self {
+            resource,
+            watcher,
+            server,
+            ready: Default::default(),
+            converting: None,
+            passing: false,
+            seat: None,
+            _trail: None,
+        }
     }
 
     /// Holds a seat of flow control until the initial events are sent.
     pub(crate) fn seated(mut self, seat: Seat) -> Self {
         self.seat = Some(seat);
+        self
+    }
+
+    /// Recorded as over when it is dropped.
+    pub(crate) fn recorded(mut self, trail: Arc<Trail>) -> Self {
+        self._trail = Some(trail);
         self
     }
 

@@ -6,7 +6,7 @@
 mod connect;
 mod response;
 mod service;
-mod trust;
+pub(crate) mod trust;
 
 use std::error::Error as _;
 use std::time::Duration;

@@ -20,11 +20,13 @@ mod update;
 
 use std::sync::Arc;
 
+use api::call::PatchKind;
 use api::{Body, Call, FieldErrors, Object, Path, Status, Target, Verb};
 use resources::Subresource;
 
 use crate::admission::{self, Operation};
 use crate::answer::Answer;
+use crate::audit::Trail;
 use crate::cache::{Cache, Entry};
 use crate::catalog::Resource;
 use crate::{Caller, Server};
@@ -43,6 +45,8 @@ pub(crate) struct Context<'a> {
     /// `""`: the resource itself.
     pub subresource: &'a str,
     pub warnings: Vec<String>,
+    /// What the audit log is told of the request.
+    pub trail: Option<&'a Arc<Trail>>,
     /// The object says already who owns its fields: it comes from an apply.
     pub recorded: bool,
     /// Of a connect: its options as an object.
@@ -58,6 +62,7 @@ pub async fn call(
     caller: &Arc<Caller>,
     resource: &Arc<Resource>,
     call: Call,
+    trail: Option<&Arc<Trail>>,
 ) -> Result<Answer, Status> {
     let Call { verb, target, options, body } = &call;
     let verbs = resource.strategy.verbs();
@@ -67,7 +72,7 @@ pub async fn call(
         return Err(method_not_allowed(resource, verb.as_str()));
     }
     if resource.cache.is_none() {
-        return create::virtual_object(server, caller, resource, target, options, body).await;
+        return create::virtual_object(server, caller, resource, &call, trail).await;
     }
     match verb {
         Verb::Get if subresource.is_empty() => return read::get(server, resource, target, options).await,
@@ -85,6 +90,7 @@ pub async fn call(
         options,
         subresource,
         warnings: Vec::new(),
+        trail,
         recorded: false,
         connect: None,
     };
@@ -124,6 +130,7 @@ fn method_not_allowed(resource: &Resource, verb: &str) -> Status {
 
 impl Context<'_> {
     async fn main(&mut self, verb: Verb, body: &Body, call: &Call) -> Result<Answer, Status> {
+        self.record_body(body);
         match (verb, body) {
             (Verb::Create, _) => self.create(body).await,
             (Verb::Update, _) => self.update(body).await,
@@ -135,6 +142,7 @@ impl Context<'_> {
     }
 
     async fn subresource(&mut self, verb: Verb, body: &Body) -> Result<Answer, Status> {
+        self.record_body(body);
         let found = self.resource.strategy.subresources().iter().find(|own| own.name() == self.subresource);
         let Some(subresource) = found else { return Err(Status::unknown_resource()) };
         match (subresource, verb, body) {
@@ -165,6 +173,36 @@ impl Context<'_> {
             (Subresource::Token, Verb::Create, _) => self.token(body).await,
             _ => Err(method_not_allowed(self.resource, verb.as_str())),
         }
+    }
+
+    /// Tells the audit log of a body that is no object of the resource's.
+    fn record_body(&self, body: &Body) {
+        let Some(trail) = self.trail else { return };
+        match body {
+            Body::Patch(PatchKind::Apply, text) => trail.asked_with(|| api::codec::yaml_to_json(text).ok()),
+            Body::Patch(_, text) => trail
+                .asked_with(|| serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok().then(|| text.to_vec())),
+            Body::Delete(options) => trail.asked_with(|| {
+                let mut value = serde_json::to_value(options).ok()?;
+                value["kind"] = "DeleteOptions".into();
+                value["apiVersion"] = self.resource.kind().api_version.into();
+                Some(value.to_string().into_bytes())
+            }),
+            _ => {}
+        }
+    }
+
+    /// Tells the audit log what was asked for.
+    fn record_asked(&self, object: &dyn Object) {
+        let Some(trail) = self.trail else { return };
+        if !trail.wants(crate::audit::Level::Request) {
+            return trail.asked(object);
+        }
+        let mut whole = object.boxed_clone();
+        if whole.kind() == self.resource.kind() {
+            self.resource.strategy.default(&mut *whole);
+        }
+        trail.asked(&*whole);
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -248,8 +286,12 @@ impl Context<'_> {
             Phase::Validate => chain.validate(&mut request).await,
         };
         let warnings = std::mem::take(&mut request.warnings);
+        let annotations = std::mem::take(&mut request.annotations);
         drop(request);
         self.warnings.extend(warnings);
+        if let Some(trail) = self.trail {
+            annotations.into_iter().for_each(|(key, value)| trail.annotate(key, value));
+        }
         result
     }
 }
@@ -264,6 +306,7 @@ pub async fn admit_connect(
     resource: &Arc<Resource>,
     target: &Target,
     query: Option<&str>,
+    trail: Option<&Arc<Trail>>,
 ) -> Result<(), Status> {
     let cache = resource.cache("connect")?;
     let options = api::Options::default();
@@ -277,6 +320,7 @@ pub async fn admit_connect(
         options: &options,
         subresource,
         warnings: Vec::new(),
+        trail,
         recorded: false,
         connect: admission::connect_options(resource.plural(), subresource, query),
     };

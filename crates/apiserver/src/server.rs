@@ -50,7 +50,7 @@ pub struct Options {
     /// The documents of the service account issuer, `(configuration, JWKS)`.
     pub openid: Option<(String, String)>,
     /// Where requests are recorded.
-    pub audit: Option<Arc<audit::Log>>,
+    pub audit: Option<Arc<audit::Audit>>,
     /// What `/readyz` asks beyond the server's own checks: a name, and what is wrong if anything.
     pub ready_checks: Vec<(String, ReadyCheck)>,
     /// Requests under way at once, as upstream's flags have them; flow control shares out their sum.
@@ -119,7 +119,8 @@ impl Server {
         tasks.spawn("watch cache", async move { feed.follow().await });
         let seats = options.reads_len_max.saturating_add(options.writes_len_max);
         let flow = Flow::new(seats, options.clock, tasks.clone());
-        let (lookup, metrics) = (Lookup { caches, catalog }, Metrics::new(flow.figures()));
+        let audit = options.audit.as_ref().map(|audit| audit.figures().clone()).unwrap_or_default();
+        let (lookup, metrics) = (Lookup { caches, catalog }, Metrics::new(flow.figures(), &audit));
         flow.take_in(&lookup);
         let drain = Drain::new(&tasks.cancelled());
         let outbound = Outbound::new(lookup.clone());
@@ -205,29 +206,35 @@ impl Server {
     /// # Errors
     /// What the client is answered instead.
     pub async fn call(&self, caller: &Arc<Caller>, call: Call) -> Result<Answer, Status> {
-        let recording = self.recording(caller, &call);
-        let mut reason = None;
+        let trail = self.trail(caller, &call);
         let result = async {
             let _seat = self.arrive(caller, &call).seat(flow::WAIT_MAX).await?;
-            reason = Some(self.authorize_call(caller, &call)?);
-            self.proceed(caller, call).await
+            self.authorize_recorded(caller, &call, trail.as_deref())?;
+            self.proceed(caller, call, trail.as_ref()).await
         }
         .await;
-        if let Some(recording) = recording {
-            recording.end(
-                self,
-                reason.as_deref(),
-                result.as_ref().map_or_else(Status::code, |answer| answer.code),
-                false,
-            );
+        if let Some(trail) = trail {
+            match &result {
+                Err(status) => trail.answered(status.code(), Some(status)),
+                Ok(answer) => trail.sent(answer.code),
+            }
         }
         result
     }
 
     /// The rest of [`Server::call`], for a caller that has its seat and is authorized.
-    pub(crate) async fn proceed(&self, caller: &Arc<Caller>, call: Call) -> Result<Answer, Status> {
+    pub(crate) async fn proceed(
+        &self,
+        caller: &Arc<Caller>,
+        call: Call,
+        trail: Option<&Arc<audit::Trail>>,
+    ) -> Result<Answer, Status> {
         let resource = self.resource(&call)?;
-        registry::call(self, caller, &resource, call).await
+        let answer = registry::call(self, caller, &resource, call, trail).await?;
+        if let Some(trail) = trail {
+            answer.record(trail);
+        }
+        Ok(answer)
     }
 
     /// Starts a watch.
@@ -235,30 +242,52 @@ impl Server {
     /// # Errors
     /// What the client is answered instead; errors later on are events.
     pub async fn watch(self: &Arc<Self>, caller: &Arc<Caller>, call: Call) -> Result<WatchStream, Status> {
-        let recording = self.recording(caller, &call);
-        let mut reason = None;
+        let trail = self.trail(caller, &call);
         let result = async {
             let seat = self.arrive(caller, &call).seat(flow::WAIT_MAX).await?;
-            reason = Some(self.authorize_call(caller, &call)?);
+            self.authorize_recorded(caller, &call, trail.as_deref())?;
             let resource = self.resource(&call)?;
             Ok(self.start_watch(resource, &call, true).await?.seated(seat))
         }
         .await;
-        if let Some(recording) = recording {
-            recording.end(self, reason.as_deref(), result.as_ref().map_or_else(Status::code, |_| 200), true);
+        let Some(trail) = trail else { return result };
+        match result {
+            Err(status) => {
+                trail.answered(status.code(), Some(&status));
+                Err(status)
+            }
+            Ok(stream) => {
+                trail.sent(200);
+                trail.begun();
+                Ok(stream.recorded(trail))
+            }
         }
-        result
     }
 
-    fn recording(&self, caller: &Arc<Caller>, call: &Call) -> Option<Recording> {
-        self.options.audit.as_ref()?;
-        let (verb, target) = (call.verb, &call.target);
-        audit::is_recorded("", verb.as_str(), Some(target)).then(|| Recording {
-            caller: caller.clone(),
-            verb,
-            target: target.clone(),
-            received: self.now(),
+    /// The trail of a request in this process.
+    fn trail(&self, caller: &Arc<Caller>, call: &Call) -> Option<Arc<audit::Trail>> {
+        let audit = self.options.audit.as_ref()?;
+        with_attributes(caller, call, |attributes| {
+            let request = audit::policy::Request { caller: Some(caller), verb: attributes.verb, what: attributes.what };
+            audit.follow(&request, || audit::Head {
+                audit_id: self.options.random.uid(),
+                uri: path_of(&call.target),
+                verb: attributes.verb.to_owned(),
+                caller: Some(caller.clone()),
+                source_ips: vec!["::1".to_owned()],
+                user_agent: "in-process".to_owned(),
+                received: self.now(),
+                target: Some(call.target.clone()),
+            })
         })
+    }
+
+    fn authorize_recorded(&self, caller: &Caller, call: &Call, trail: Option<&audit::Trail>) -> Result<(), Status> {
+        let decision = self.authorize_call(caller, call);
+        if let Some(trail) = trail {
+            trail.decided(decision.as_deref().ok());
+        }
+        decision.map(drop)
     }
 
     /// As [`Server::watch`] once the caller is authorized. `typed`: the reader wants objects, not bytes.
@@ -364,52 +393,31 @@ fn with_attributes<R>(caller: &Caller, call: &Call, see: impl FnOnce(&Attributes
     let target = &call.target;
     let options = &call.options;
     let collective = matches!(call.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+    let selected = options.field_selector.as_deref().filter(|_| collective).and_then(name_in_field_selector);
+    let mut what = what_of(target, selected.as_deref());
+    if let What::Resource { field_selector, label_selector, .. } = &mut what {
+        *field_selector = options.field_selector.as_deref();
+        *label_selector = options.label_selector.as_deref();
+    }
+    see(&Attributes { caller, verb: call.verb.as_str(), what })
+}
+
+/// What a request is about. `selected`: the one object that a list is narrowed to.
+pub(crate) fn what_of<'a>(target: &'a api::Target, selected: Option<&'a str>) -> What<'a> {
     // The path of a namespace is within it: a Role in it may allow reading it.
     let namespace = match (&*target.group, &*target.resource) {
         ("", "namespaces") => target.name.as_deref(),
         _ => target.namespace.as_deref(),
     };
-    let selected = options.field_selector.as_deref().filter(|_| collective).and_then(name_in_field_selector);
-    let what = What::Resource {
+    What::Resource {
         group: &target.group,
         version: &target.version,
         resource: &target.resource,
         subresource: target.subresource.as_deref().unwrap_or_default(),
         namespace: namespace.unwrap_or_default(),
-        name: target.name.as_deref().or(selected.as_deref()).unwrap_or_default(),
-        field_selector: options.field_selector.as_deref(),
-        label_selector: options.label_selector.as_deref(),
-    };
-    see(&Attributes { caller, verb: call.verb.as_str(), what })
-}
-
-/// What is kept of a request in process until its answer is known.
-struct Recording {
-    caller: Arc<Caller>,
-    verb: Verb,
-    target: api::Target,
-    received: api::Timestamp,
-}
-
-impl Recording {
-    fn end(self, server: &Server, reason: Option<&str>, code: u16, begun: bool) {
-        let Some(log) = &server.options.audit else { return };
-        let record = audit::Record {
-            audit_id: &server.options.random.uid(),
-            caller: Some(&self.caller),
-            acting_as: None,
-            verb: self.verb.as_str(),
-            uri: &path_of(&self.target),
-            target: Some(&self.target),
-            source: "::1",
-            user_agent: "in-process",
-            code,
-            verdict: Some(audit::Verdict::of(reason)),
-            begun,
-            received: self.received,
-            now: server.now(),
-        };
-        log.record(record.line());
+        name: target.name.as_deref().or(selected).unwrap_or_default(),
+        field_selector: None,
+        label_selector: None,
     }
 }
 
@@ -430,6 +438,6 @@ fn path_of(target: &api::Target) -> String {
 }
 
 /// The name in `metadata.name=x`: a list narrowed to one object is authorized as one (upstream's RequestInfo).
-fn name_in_field_selector(selector: &str) -> Option<String> {
+pub(crate) fn name_in_field_selector(selector: &str) -> Option<String> {
     Some(api::FieldSelector::parse(selector).ok()?.exact("metadata.name")?.to_owned())
 }

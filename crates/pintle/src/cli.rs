@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+mod audit;
+
+pub use audit::AuditArgs;
+
 /// Kubernetes in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "pintle", version, about, max_term_width = 120, args_override_self = true)]
@@ -58,6 +62,8 @@ pub struct ServerArgs {
     pub place: Place,
     #[command(flatten)]
     pub node: NodeArgs,
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// A YAML file whose keys are the names of these flags; flags on the command line win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use clap::CommandFactory;
 use serde_json::Value;
+
+use crate::cli::Cli;
 
 /// The arguments, with those of the configuration file put in.
 pub fn arguments(given: Vec<OsString>) -> Result<Vec<OsString>> {
@@ -41,6 +44,8 @@ fn from_yaml(text: &str) -> Result<Vec<String>> {
     for (key, value) in keys {
         match value {
             Value::Bool(true) => arguments.push(format!("--{key}")),
+            // Of a switch that is on by itself, "off" must be said.
+            Value::Bool(false) if takes_value(&key) => arguments.push(format!("--{key}=false")),
             Value::Bool(false) | Value::Null => {}
             Value::String(text) => arguments.push(format!("--{key}={text}")),
             Value::Number(number) => arguments.push(format!("--{key}={number}")),
@@ -58,6 +63,13 @@ fn from_yaml(text: &str) -> Result<Vec<String>> {
     Ok(arguments)
 }
 
+fn takes_value(key: &str) -> bool {
+    let cli = Cli::command();
+    let server = cli.find_subcommand("server");
+    let argument = server.and_then(|server| server.get_arguments().find(|own| own.get_long() == Some(key)));
+    argument.is_some_and(|own| own.get_action().takes_values())
+}
+
 #[cfg(test)]
 mod tests {
     use super::from_yaml;
@@ -66,6 +78,8 @@ mod tests {
     fn keys_become_flags() {
         let arguments = from_yaml("bind: 127.0.0.1:6443\nno-agent: true\ntls-san: [a, 10.0.0.1]\n").unwrap();
         assert_eq!(arguments, ["--bind=127.0.0.1:6443", "--no-agent", "--tls-san=a", "--tls-san=10.0.0.1"]);
+        let off = from_yaml("audit-webhook-batch-throttle-enable: false\nno-agent: false\n").unwrap();
+        assert_eq!(off, ["--audit-webhook-batch-throttle-enable=false"]);
         assert!(from_yaml("- a\n").unwrap_err().to_string().contains("mapping"));
     }
 }

@@ -55,6 +55,7 @@ fn check(arguments: &ServerArgs) -> Result<()> {
     if arguments.token.is_some() {
         bail!("--token: nodes cannot join another server yet; leave it out");
     }
+    arguments.audit.options(Path::new("audit.log"))?;
     if let Some(gate) = arguments.feature_gates.first() {
         bail!("--feature-gates: no feature can be switched yet, so {gate} is unknown");
     }
@@ -177,20 +178,29 @@ fn open_authority(common: &Common) -> Result<Arc<Authority>> {
 async fn start_api(common: &Common, authority: &Arc<Authority>, listener: http::Listener) -> Result<Arc<Server>> {
     let (clock, tasks) = (common.clock, &common.tasks);
     let secrets = secrets_key(&common.layout)?;
-    let audit = common.layout.audit_log();
-    private_folder(audit.parent().unwrap_or(common.layout.root()))?;
+    let audit = audit_options(common)?;
     let store = Store::open(store::Options::new(common.layout.store()), clock, tasks.clone())
         .await
         .with_context(|| format!("the store in {}", common.layout.store().display()))?;
     let mut options = server_options(common, authority)?;
     options.transforms = vec![("secrets".to_owned(), Arc::new(secrets))];
-    options.audit = Some(audit::Log::open(audit::Options::new(audit), tasks).await.context("the audit log")?);
+    let audit = audit::Audit::open(audit, clock, tasks).await;
+    options.audit = Some(audit.map_err(|why| anyhow::anyhow!("the audit log: {why}"))?);
     let server = Server::start(store, options, tasks.clone()).await.context("reading the store")?;
     bootstrap::run(&server, &bootstrap_options(common, authority)).await.context("the cluster's own objects")?;
     write_kubeconfigs(common, authority)?;
     let tls = pki::tls::server_config(authority.identity(Leaf::Server), Some(&authority.client_ca_bundle()), clock)?;
     listener.serve(server.clone(), tls, CONNECTIONS_LEN_MAX, &common.serving);
     Ok(server)
+}
+
+fn audit_options(common: &Common) -> Result<audit::Options> {
+    let standard = common.layout.audit_log();
+    let options = common.arguments.audit.options(&standard)?;
+    if options.log.as_ref().is_some_and(|log| log.path == standard) {
+        private_folder(standard.parent().unwrap_or(common.layout.root()))?;
+    }
+    Ok(options)
 }
 
 /// The key that secrets are sealed with, made at the first start. A store without its key is not touched: a new key

@@ -246,6 +246,9 @@ fn pod_like(request: &mut Request<'_>, namespace: &Namespace) -> Result<(), Stat
     let Policy { enforce, audit, warn } = &policy;
     let is_pod = request.resource == "pods";
     let strictest = warn.level.max(audit.level).max(if is_pod { enforce.level } else { Level::Privileged });
+    if is_pod {
+        request.annotations.push((format!("{PREFIX}enforce-policy"), enforce.shown()));
+    }
     if strictest == Level::Privileged {
         return Ok(());
     }

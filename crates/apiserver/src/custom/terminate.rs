@@ -110,7 +110,7 @@ async fn delete_all(
         }
         let body = Body::Delete(Box::default());
         let call = Call { verb: Verb::DeleteCollection, target: to, options: Options::default(), body };
-        registry::call(server, caller, resource, call).await?;
+        registry::call(server, caller, resource, call, None).await?;
     }
     Ok(())
 }

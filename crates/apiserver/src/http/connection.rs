@@ -90,7 +90,7 @@ pub struct Sent {
 
 impl Sent {
     pub fn new(payload: Payload, busy: Busy, streams_end: impl FnOnce() -> CancellationToken) -> Self {
-        let endless = matches!(payload, Payload::Incoming(_)) && payload.size_hint().exact().is_none();
+        let endless = matches!(payload, Payload::Incoming(..)) && payload.size_hint().exact().is_none();
         let ending = endless.then(|| Box::pin(streams_end().cancelled_owned()));
         Self { payload, ending, _busy: busy }
     }

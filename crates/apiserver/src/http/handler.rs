@@ -19,6 +19,7 @@ use super::query::Query;
 use super::table::Included;
 use super::write::{self, Writing, respond};
 use super::{health, proxy, watch};
+use crate::audit::Trail;
 use crate::authn::{Peer, RequestParts};
 use crate::authz::{Attributes, What};
 use crate::catalog::Resource;
@@ -40,25 +41,35 @@ static FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowsc
 static PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
 /// What a request turned out to be, for the counters and the audit log.
-#[derive(Default)]
 pub(super) struct Seen {
     target: Option<Target>,
     verb: Option<&'static str>,
     /// Watches and streams: their duration says nothing.
     long: bool,
-    caller: Option<Arc<Caller>>,
-    acting_as: Option<Arc<Caller>>,
     /// What flow control made of the request.
     flow: Option<Arc<Ids>>,
-    /// The authorizers' reason, if they allowed it; the outer `None`: they were not asked.
-    reason: Option<Option<String>>,
+    received: Timestamp,
+    audit_id: HeaderValue,
+    /// Set if the request is recorded.
+    trail: Option<Arc<Trail>>,
 }
 
 impl Seen {
+    fn new(received: Timestamp, audit_id: HeaderValue) -> Self {
+        Self { target: None, verb: None, long: false, flow: None, received, audit_id, trail: None }
+    }
+
     /// Remembers what the authorizers said.
     pub(super) fn decide(&mut self, decision: Result<String, Status>) -> Result<(), Status> {
-        self.reason = Some(decision.as_ref().ok().cloned());
+        if let Some(trail) = &self.trail {
+            trail.decided(decision.as_deref().ok());
+        }
         decision.map(drop)
+    }
+
+    /// What the audit log is told of the request.
+    pub(super) fn trail(&self) -> Option<&Arc<Trail>> {
+        self.trail.as_ref()
     }
 
     /// Waits for the request's turn; one that is answered in `time` waits a quarter of it at most.
@@ -66,74 +77,98 @@ impl Seen {
         self.flow = Some(arriving.ids());
         arriving.seat(time / 4).await
     }
-}
 
-/// What is kept of a request's head for the audit log.
-struct Head {
-    uri: String,
-    path: String,
-    method: String,
-    user_agent: String,
-    received: Timestamp,
-}
-
-impl Head {
-    fn of(server: &Server, request: &Request<Incoming>) -> Option<Self> {
-        server.options.audit.as_ref()?;
-        let user_agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-        Some(Self {
-            uri: request.uri().to_string(),
-            path: request.uri().path().to_owned(),
-            method: request.method().as_str().to_ascii_lowercase(),
-            user_agent: user_agent.to_owned(),
-            received: server.now(),
-        })
-    }
-
-    fn record(self, server: &Server, peer: &Peer, seen: &Seen, audit_id: &HeaderValue, code: u16) {
-        let Some(log) = &server.options.audit else { return };
-        let verb = seen.verb.unwrap_or(&self.method);
-        if !audit::is_recorded(&self.path, verb, seen.target.as_ref()) {
-            return;
-        }
-        let verdict = seen.reason.as_ref().map(|reason| audit::Verdict::of(reason.as_deref()));
-        let record = audit::Record {
-            audit_id: audit_id.to_str().unwrap_or_default(),
-            caller: seen.caller.as_deref(),
-            acting_as: seen.acting_as.as_deref(),
-            verb,
-            uri: &self.uri,
-            target: seen.target.as_ref(),
-            source: &peer.address.ip().to_string(),
-            user_agent: &self.user_agent,
-            code,
-            verdict,
-            begun: seen.long,
-            received: self.received,
-            now: server.now(),
+    /// Begins the request's record. `caller`: who proved to be who, if anybody did.
+    fn record(
+        &mut self,
+        server: &Server,
+        peer: &Peer,
+        parts: &request::Parts,
+        asked: &Asked,
+        caller: Option<&Arc<Caller>>,
+    ) {
+        let Some(audit) = &server.options.audit else { return };
+        let method = parts.method.as_str().to_ascii_lowercase();
+        let selector = Query::parse(parts.uri.query()).get("fieldSelector").map(str::to_owned);
+        let selected = selector.as_deref().and_then(crate::server::name_in_field_selector);
+        let (verb, what, target) = match asked {
+            Asked::Resource { target, verb, .. } => {
+                let verb = verb.map(Verb::as_str).unwrap_or_default();
+                (verb, crate::server::what_of(target, selected.as_deref()), Some(target))
+            }
+            Asked::Path(path) => (method.as_str(), What::Path(path), None),
+            Asked::Malformed => (method.as_str(), What::Path(parts.uri.path()), None),
         };
-        log.record(record.line());
+        let request = audit::policy::Request { caller: caller.map(|caller| &**caller), verb, what };
+        let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        self.trail = audit.follow(&request, || audit::Head {
+            audit_id: self.audit_id.to_str().unwrap_or_default().to_owned(),
+            uri: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
+            verb: verb.to_owned(),
+            caller: caller.cloned(),
+            source_ips: source_ips(&parts.headers, peer),
+            user_agent: agent.to_owned(),
+            received: self.received,
+            target: target.cloned(),
+        });
     }
+}
+
+/// Where a request comes from: what proxies say, and then the other end of the connection.
+fn source_ips(headers: &http::HeaderMap, peer: &Peer) -> Vec<String> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let read = |word: &str| word.trim().parse::<std::net::IpAddr>().ok();
+    let mut all: Vec<std::net::IpAddr> = text("x-forwarded-for").split(',').filter_map(read).collect();
+    for further in read(&text("x-real-ip")).into_iter().chain([peer.address.ip()]) {
+        if all.last() != Some(&further) {
+            all.push(further);
+        }
+    }
+    all.iter().map(ToString::to_string).collect()
+}
+
+/// What was tried to prove who asks, as upstream tells of it.
+fn attempted(parts: &request::Parts, peer: &Peer) -> String {
+    let header = parts.headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let scheme = header.and_then(|header| header.trim().split_once(' ')).map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let mut tried = Vec::new();
+    match scheme.as_deref() {
+        Some("basic") => tried.push("basic"),
+        Some("bearer") => tried.push("bearer"),
+        _ => {}
+    }
+    if !peer.certificates.is_empty() {
+        tried.push("x509");
+    }
+    if tried.is_empty() {
+        return "Authentication failed, no credentials provided".to_owned();
+    }
+    format!("Authentication failed, attempted: {}", tried.join(", "))
 }
 
 /// Answers one request.
 pub async fn handle(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Payload> {
     let began = server.options.clock.monotonic();
     server.metrics.inflight.inc();
-    let audit_id = audit_id(&server, &request);
-    let head = Head::of(&server, &request);
-    let mut seen = Seen::default();
+    let mut seen = Seen::new(server.now(), audit_id(&server, &request));
     let answered = base::task::catch("request", answer(&server, &peer, request, &mut seen)).await;
+    let trail = seen.trail.take();
     let mut response = answered.unwrap_or_else(|| {
         server.metrics.panicked();
+        if let Some(trail) = &trail {
+            trail.panicked();
+        }
         let why = "This request caused apiserver to panic. Look in the logs for details.";
         write::failure(&Status::internal(why), Form::JSON)
     });
-    if let Some(head) = head {
-        head.record(&server, &peer, &seen, &audit_id, response.status().as_u16());
+    if let Some(trail) = trail {
+        trail.sent(response.status().as_u16());
+        if seen.long {
+            trail.begun();
+        }
     }
     let headers = response.headers_mut();
-    headers.insert(&AUDIT_ID, audit_id);
+    headers.insert(&AUDIT_ID, seen.audit_id);
     if let Some(ids) = &seen.flow {
         headers.insert(&FLOW_SCHEMA, ids.flow_schema.clone());
         headers.insert(&PRIORITY_LEVEL, ids.priority_level.clone());
@@ -191,7 +226,12 @@ async fn answer(
             }
         }
     };
-    result.await.unwrap_or_else(|status| write::failure(&status, form))
+    result.await.unwrap_or_else(|status| {
+        if let Some(trail) = &seen.trail {
+            trail.answered(status.code(), Some(&status));
+        }
+        write::failure(&status, form)
+    })
 }
 
 /// Who asks. Without credentials only the health endpoints are open.
@@ -203,21 +243,29 @@ async fn caller(
     seen: &mut Seen,
 ) -> Result<Arc<Caller>, Status> {
     let shown = RequestParts { headers: &parts.headers, peer };
-    let found = server.options.authenticator.authenticate(shown, server.lookup()).await.map_err(|error| {
-        tracing::debug!(%error, peer = %peer.address, "bad credentials");
-        Status::unauthorized()
-    })?;
-    let Some(caller) = found else {
-        let open = |path: &str| matches!(path, "/healthz" | "/livez" | "/readyz");
-        return match asked {
-            Asked::Path(path) if open(path) => Ok(Arc::new(Caller::anonymous())),
-            _ => Err(Status::unauthorized()),
-        };
+    let found = server.options.authenticator.authenticate(shown, server.lookup()).await;
+    let caller = match found {
+        Ok(Some(caller)) => caller,
+        Ok(None) if matches!(asked, Asked::Path(path) if matches!(&**path, "/healthz" | "/livez" | "/readyz")) => {
+            Arc::new(Caller::anonymous())
+        }
+        other => {
+            if let Err(error) = other {
+                tracing::debug!(%error, peer = %peer.address, "bad credentials");
+            }
+            seen.record(server, peer, parts, asked, None);
+            if let Some(trail) = seen.trail.take() {
+                trail.unauthenticated(&attempted(parts, peer));
+            }
+            return Err(Status::unauthorized());
+        }
     };
-    seen.caller = Some(caller.clone());
+    seen.record(server, peer, parts, asked, Some(&caller));
     let acting = crate::authn::impersonate(server, &caller, &parts.headers)?;
-    if !Arc::ptr_eq(&acting, &caller) {
-        seen.acting_as = Some(acting.clone());
+    if !Arc::ptr_eq(&acting, &caller)
+        && let Some(trail) = &seen.trail
+    {
+        trail.acts_as(acting.clone());
     }
     Ok(acting)
 }
@@ -384,7 +432,11 @@ async fn start_watch(
     let form = negotiate::accept(&parts.headers, offer)?;
     let include = Included::parse(query.get("includeObject"))?;
     let counting = server.metrics.watching(resource.group(), resource.plural());
-    let stream = server.start_watch(resource, &call, false).await?.seated(seat);
+    let mut stream = server.start_watch(resource, &call, false).await?.seated(seat);
+    if let Some(trail) = seen.trail() {
+        trail.sent(200);
+        stream = stream.recorded(trail.clone());
+    }
     let body = watch::body(stream, form, include, server.options.clock, counting);
     Ok(respond(200, form.syntax.stream_type(), body))
 }
@@ -426,7 +478,7 @@ async fn ordinary(
         include: Included::parse(query.get("includeObject"))?,
         now: server.now(),
     };
-    write::answer(server.proceed(caller, call).await?, &resource, writing).await
+    write::answer(server.proceed(caller, call, seen.trail()).await?, &resource, writing).await
 }
 
 /// In which forms a call can be answered.

@@ -51,10 +51,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The server's figures, with those of flow control.
-    pub fn new(flow: &crate::flow::figures::Figures) -> Self {
+    /// The server's figures, with those of flow control and of the audit log.
+    pub fn new(flow: &crate::flow::figures::Figures, audit: &crate::audit::Figures) -> Self {
         let mut registry = Registry::default();
         flow.register(&mut registry);
+        audit.register(&mut registry);
         let metrics = Self {
             requests: Family::default(),
             durations: Family::new_with_constructor(seconds as fn() -> Histogram),

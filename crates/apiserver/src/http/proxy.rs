@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 
 use super::handler::{Seen, Wanted};
 use super::payload::Payload;
+use crate::audit::Trail;
 use crate::{Caller, Server, registry};
 
 use location::Location;
@@ -57,14 +58,15 @@ pub async fn answer(
         return Err(Status::method_not_allowed("", "pods/log", verb.as_str()));
     }
     if subresource != "log" {
-        registry::admit_connect(server, caller, &resource, &call.target, parts.uri.query()).await?;
+        let query = parts.uri.query();
+        registry::admit_connect(server, caller, &resource, &call.target, query, seen.trail()).await?;
     }
     let Some(location) = location::find(server, &call.target, &subresource, &rest, &parts, query).await? else {
         // The logs of a pod that is on no node yet: there are none.
         return Ok(super::write::respond(200, "text/plain", Payload::empty()));
     };
     let is_log = subresource == "log";
-    let response = send(server, &location, parts, body).await?;
+    let response = send(server, &location, parts, body, seen.trail().cloned()).await?;
     if is_log && !response.status().is_success() {
         return Err(log_failure(response, call.target.name.as_deref().unwrap_or_default()).await);
     }
@@ -125,6 +127,7 @@ async fn send(
     location: &Location,
     mut parts: request::Parts,
     body: Incoming,
+    trail: Option<Arc<Trail>>,
 ) -> Result<Response<Payload>, Status> {
     let ours: Option<OnUpgrade> = parts.extensions.remove();
     let upgrading = parts.headers.contains_key(UPGRADE);
@@ -143,14 +146,17 @@ async fn send(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let theirs = hyper::upgrade::on(&mut response);
         let Some(ours) = ours else { return Err(Status::bad_request("the connection cannot be upgraded")) };
-        server.tasks().spawn("stream", pass(ours, theirs));
+        server.tasks().spawn("stream", async move {
+            pass(ours, theirs).await;
+            drop(trail);
+        });
         let (parts, _) = response.into_parts();
         return Ok(Response::from_parts(parts, Payload::empty()));
     }
     let (mut parts, body) = response.into_parts();
     parts.headers.remove(CONNECTION);
     parts.headers.remove(TRANSFER_ENCODING);
-    Ok(Response::from_parts(parts, Payload::Incoming(body)))
+    Ok(Response::from_parts(parts, Payload::Incoming(body, trail)))
 }
 
 /// Bytes both ways until both sides are done.

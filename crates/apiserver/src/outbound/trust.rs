@@ -15,6 +15,19 @@ const SYSTEM_BUNDLES: &[&str] =
 
 /// A TLS configuration that trusts `ca_bundle`.
 pub fn config(ca_bundle: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
+    let mut config = config_for(ca_bundle, None)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// As [`config`], for HTTP/1.1 and with a certificate to show.
+pub fn config_with(ca_bundle: Option<&[u8]>, identity: Option<pki::Identity>) -> Result<Arc<ClientConfig>, String> {
+    let mut config = config_for(ca_bundle, identity)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn config_for(ca_bundle: Option<&[u8]>, identity: Option<pki::Identity>) -> Result<ClientConfig, String> {
     let certificates = match ca_bundle {
         Some(pem) => parse(pem)?,
         None => system()?,
@@ -27,14 +40,15 @@ pub fn config(ca_bundle: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
     let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), pki::tls::provider());
     let webpki = webpki.build().map_err(|error| error.to_string())?;
     let verifier = Arc::new(Verifier { webpki, certificates });
-    let mut config = ClientConfig::builder_with_provider(pki::tls::provider())
+    let builder = ClientConfig::builder_with_provider(pki::tls::provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous() // rustls' word for any verifier built by hand; this one verifies
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+        .with_custom_certificate_verifier(verifier);
+    Ok(match identity {
+        Some(identity) => builder.with_client_cert_resolver(pki::tls::Reloadable::new(identity)),
+        None => builder.with_no_client_auth(),
+    })
 }
 
 fn parse(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {

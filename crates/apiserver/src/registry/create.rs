@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use api::meta::v1::Time;
-use api::{Body, Object, Options, Reason, Status, Target};
+use api::{Body, Call, Object, Reason, Status};
 
 use super::{Context, Phase, certificates, metadata};
 use crate::admission::Operation;
 use crate::answer::{Answer, Payload};
+use crate::audit::Trail;
 use crate::body;
 use crate::catalog::Resource;
 use crate::{Caller, Server};
@@ -23,6 +24,7 @@ impl Context<'_> {
         let decoded = body::decode_for(self.resource, body, self.options.field_validation)?
             .ok_or_else(|| Status::bad_request("the request body is empty"))?;
         self.warnings.extend(decoded.warnings);
+        self.record_asked(&*decoded.object);
         self.create_object(decoded.object).await.map(Answer::created)
     }
 
@@ -122,15 +124,18 @@ pub(super) async fn virtual_object(
     server: &Server,
     caller: &Arc<Caller>,
     resource: &Arc<Resource>,
-    target: &Target,
-    options: &Options,
-    body: &Body,
+    call: &Call,
+    trail: Option<&Arc<Trail>>,
 ) -> Result<Answer, Status> {
+    let Call { target, options, body, .. } = call;
     let decoded = body::decode(resource.kind(), body, options.field_validation)?
         .ok_or_else(|| Status::bad_request("the request body is empty"))?;
     let mut object = decoded.object;
     metadata::match_namespace(target.namespace.as_deref().unwrap_or_default(), &mut *object)?;
     resource.strategy.default(&mut *object);
+    if let Some(trail) = trail {
+        trail.asked(&*object);
+    }
     resource.strategy.prepare_create(&mut *object);
     let errors = resource.strategy.validate(&*object);
     if !errors.is_empty() {

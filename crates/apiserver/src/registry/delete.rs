@@ -107,6 +107,7 @@ impl Context<'_> {
             options: self.options,
             subresource: "",
             warnings: Vec::new(),
+            trail: self.trail,
             recorded: false,
             connect: None,
         };

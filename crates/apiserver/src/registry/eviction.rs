@@ -68,6 +68,7 @@ impl Context<'_> {
             options,
             subresource,
             warnings: Vec::new(),
+            trail: self.trail,
             recorded: false,
             connect: None,
         }

@@ -20,6 +20,7 @@ pub(super) fn decoded<T: Typed>(context: &mut Context<'_>, body: &Body) -> Resul
         .ok_or_else(|| Status::bad_request("the request body is empty"))?;
     context.warnings.extend(decoded.warnings);
     let mut object = decoded.object;
+    context.record_asked(&*object);
     metadata::match_namespace(context.namespace(), &mut *object)?;
     object.into_any_box().downcast().map(|object| *object).map_err(|_| Status::internal("the body changed its kind"))
 }

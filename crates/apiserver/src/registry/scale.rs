@@ -32,6 +32,7 @@ impl Context<'_> {
         let decoded = body::decode(Scale::KIND, body, self.options.field_validation)?
             .ok_or_else(|| Status::bad_request("the request body is empty"))?;
         self.warnings.extend(decoded.warnings);
+        self.record_asked(&*decoded.object);
         metadata::match_name(self.name(), self.namespace(), &*decoded.object)?;
         self.write_scale(|_| Ok(decoded.object.boxed_clone())).await
     }

@@ -23,6 +23,7 @@ impl Context<'_> {
             .ok_or_else(|| Status::bad_request("the request body is empty"))?;
         self.warnings.extend(decoded.warnings);
         let mut object = decoded.object;
+        self.record_asked(&*object);
         metadata::match_namespace(self.namespace(), &mut *object)?;
         if !object.name().is_empty() && object.name() != self.name() {
             return Err(Status::bad_request(format!(

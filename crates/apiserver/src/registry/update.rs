@@ -31,6 +31,7 @@ impl Context<'_> {
         self.warnings.extend(decoded.warnings);
         let decoded_warnings = self.warnings.len();
         let object = decoded.object;
+        self.record_asked(&*object);
         metadata::match_name(self.name(), self.target.namespace.as_deref().unwrap_or_default(), &*object)?;
         let asked = match object.resource_version() {
             "" | "0" => None,

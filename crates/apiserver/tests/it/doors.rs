@@ -143,8 +143,9 @@ async fn requests_are_recorded_without_their_bodies() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.log");
     let logging = base::TaskGroup::new();
-    let log = apiserver::audit::Log::open(apiserver::audit::Options::new(&path), &logging).await.unwrap();
-    let world = World::start_with(apiserver::Options { audit: Some(log), ..apiserver::Options::default() }).await;
+    let options = apiserver::audit::Options::log(&path);
+    let audit = apiserver::audit::Audit::open(options, base::Clock::system(), &logging).await.unwrap();
+    let world = World::start_with(apiserver::Options { audit: Some(audit), ..apiserver::Options::default() }).await;
     let secrets = "/api/v1/namespaces/default/secrets";
     world.create(secrets, r#"{"metadata":{"name":"s"},"stringData":{"a":"do not tell"}}"#).await;
     world.get("/readyz").await;
@@ -164,6 +165,7 @@ async fn requests_are_recorded_without_their_bodies() {
     assert_eq!((&created["stage"], &created["level"]), (&json!("ResponseComplete"), &json!("Metadata")));
     let nobody = events.iter().find(|event| event["responseStatus"]["code"] == 401).unwrap();
     assert_eq!((&nobody["user"], &nobody["requestURI"]), (&json!({}), &json!("/api/v1/pods")));
+    assert_eq!(nobody["responseStatus"]["message"], "Authentication failed, no credentials provided");
     let refused = events.last().unwrap();
     assert_eq!((&refused["user"]["username"], &refused["responseStatus"]["code"]), (&json!("eve"), &json!(403)));
     assert_eq!(refused["annotations"]["authorization.k8s.io/decision"], "forbid");
