@@ -10,7 +10,7 @@ use clap::{ArgAction, Args};
 /// What is recorded of requests, and where.
 #[derive(Debug, Clone, Args)]
 pub struct AuditArgs {
-    /// An audit.k8s.io/v1 Policy; without one, everything at level Metadata but health checks, Events and lease renewals
+    /// An audit.k8s.io/v1 Policy; without one, all is at level Metadata but health checks, Events and lease renewals
     #[arg(long, value_name = "FILE")]
     pub audit_policy_file: Option<PathBuf>,
     /// The audit log; `-` is standard output, an empty path writes none [default: DATA_DIR/audit/audit.log]

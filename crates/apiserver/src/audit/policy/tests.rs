@@ -1,3 +1,5 @@
+//! Which rule decides, and how wrong policies are refused.
+
 use super::*;
 
 fn resource<'a>(
