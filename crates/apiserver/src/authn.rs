@@ -4,6 +4,8 @@
 //! no opinion. It never decides what the caller may do.
 
 pub mod bootstrap_token;
+pub mod certificates;
+pub mod front_proxy;
 pub mod impersonation;
 pub mod review;
 pub mod service_account;
@@ -19,6 +21,8 @@ use rustls_pki_types::CertificateDer;
 use crate::Lookup;
 
 pub use bootstrap_token::BootstrapTokens;
+pub use certificates::Certificates;
+pub use front_proxy::FrontProxy;
 pub use impersonation::impersonate;
 pub use service_account::ServiceAccountTokens;
 
@@ -28,6 +32,8 @@ pub const AUTHENTICATED: &str = "system:authenticated";
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// The user of requests without credentials.
 pub const ANONYMOUS: &str = "system:anonymous";
+/// The common name of the front proxy's certificate; upstream's installers give it this one.
+pub const FRONT_PROXY: &str = "front-proxy-client";
 /// The group that authorization lets do everything.
 pub const MASTERS: &str = "system:masters";
 
@@ -74,11 +80,13 @@ pub struct Peer {
     /// The client certificate and its chain, verified by the handshake; empty without one.
     pub certificates: Vec<CertificateDer<'static>>,
     identity: OnceLock<Option<pki::PeerIdentity>>,
+    /// Whether the front proxy's CA signed the client certificate.
+    proxy: OnceLock<bool>,
 }
 
 impl Peer {
     pub fn new(address: SocketAddr, certificates: Vec<CertificateDer<'static>>) -> Self {
-        Self { address, certificates, identity: OnceLock::new() }
+        Self { address, certificates, identity: OnceLock::new(), proxy: OnceLock::new() }
     }
 
     /// What the client certificate says, read once per connection; `None` without a readable certificate.
@@ -140,9 +148,13 @@ pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The authenticators of a cluster: client certificates, service account tokens, bootstrap tokens.
-pub fn standard(verifier: pki::token::Verifier, clock: base::Clock) -> Arc<dyn Authenticator> {
+pub fn standard(
+    verifier: pki::token::Verifier,
+    front_proxy: Option<FrontProxy>,
+    clock: base::Clock,
+) -> Arc<dyn Authenticator> {
     Arc::new(Union(vec![
-        Arc::new(X509),
+        Arc::new(Certificates { front_proxy }),
         Arc::new(ServiceAccountTokens::new(verifier, clock)),
         Arc::new(BootstrapTokens::new(clock)),
         Arc::new(UnknownTokens),
@@ -174,32 +186,6 @@ impl Authenticator for UnknownTokens {
 }
 
 const INVALID: &str = "invalid bearer token";
-
-/// Client certificates: `CN` is the user, every `O` a group.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct X509;
-
-impl Authenticator for X509 {
-    fn authenticate<'a>(
-        &'a self,
-        parts: RequestParts<'a>,
-        _lookup: &'a Lookup,
-    ) -> BoxFuture<'a, Result<Option<Arc<Caller>>, BadCredentials>> {
-        Box::pin(std::future::ready(Ok(x509_caller(parts.peer))))
-    }
-}
-
-fn x509_caller(peer: &Peer) -> Option<Arc<Caller>> {
-    let identity = peer.identity()?;
-    if identity.common_name.is_empty() {
-        return None;
-    }
-    let groups: Vec<&str> = identity.organizations.iter().map(String::as_str).collect();
-    let mut caller = Caller::new(identity.common_name.clone(), &groups);
-    caller.uid = identity.uid.clone().unwrap_or_default();
-    caller.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![identity.credential_id.clone()]);
-    Some(Arc::new(caller))
-}
 
 /// Asks several authenticators in order. The first caller wins; if there is none, the first complaint counts.
 pub struct Union(pub Vec<Arc<dyn Authenticator>>);

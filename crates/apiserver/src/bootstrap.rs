@@ -167,8 +167,12 @@ fn merge_subjects(own: &mut Option<Vec<Subject>>, wanted: &[Subject]) -> bool {
 pub async fn run(server: &Arc<Server>, options: &Options) -> Result<(), Status> {
     let caller = Arc::new(Caller::apiserver());
     all(server, &caller, objects::namespaces()).await?;
-    let (own, flow) = tokio::join!(all(server, &caller, objects::all(options)), crate::flow::ensure(server, &caller));
-    own.and(flow)?;
+    let (own, flow, registered) = tokio::join!(
+        all(server, &caller, objects::all(options)),
+        crate::flow::ensure(server, &caller),
+        crate::aggregation::register::at_start(server, &caller),
+    );
+    own.and(flow).and(registered)?;
     server.flow.keep_defaults();
     // Whoever comes next finds its roles in effect.
     server.lookup().wait_fresh().await

@@ -21,29 +21,36 @@ use sha2::{Digest, Sha256};
 
 use self::document::{Shape, Syntax};
 use crate::Server;
+use crate::aggregation::priority::{Priorities, Priority};
 use crate::openapi::OpenApi;
 
 pub(crate) mod document;
+pub(crate) mod elsewhere;
 #[cfg(test)]
 mod tests;
 
 pub use document::{Document, Headers};
+pub use elsewhere::Elsewhere;
 
 /// Everything that describes a set of resources. The server holds one and makes a new one when the set changes.
+#[derive(Default)]
 pub struct Documents {
     served: Vec<Arc<Served>>,
+    /// What other servers serve. No version is both here and there.
+    elsewhere: Vec<Arc<Elsewhere>>,
+    priorities: Priorities,
     discovery: OnceLock<Discovery>,
     openapi: OnceLock<OpenApi>,
 }
 
 impl Documents {
     /// Writes nothing yet.
-    pub fn new(served: Vec<Arc<Served>>) -> Self {
-        Self { served, discovery: OnceLock::new(), openapi: OnceLock::new() }
+    pub fn new(served: Vec<Arc<Served>>, elsewhere: Vec<Arc<Elsewhere>>, priorities: Priorities) -> Self {
+        Self { served, elsewhere, priorities, ..Self::default() }
     }
 
     fn discovery(&self) -> &Discovery {
-        self.discovery.get_or_init(|| Discovery::new(&self.served))
+        self.discovery.get_or_init(|| Discovery::new(&self.served, &self.elsewhere, &self.priorities))
     }
 
     fn openapi(&self) -> &OpenApi {
@@ -62,6 +69,7 @@ impl Documents {
             paths.extend(others.map(str::to_owned));
             paths.extend(["/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
             paths.extend(self.openapi().paths());
+            paths.extend(self.elsewhere.iter().map(|own| format!("/apis/{}/{}", own.group, own.version)));
             paths.sort();
             return Some(Ok(Document::new(JSON, Bytes::from(json!({"paths": paths}).to_string()))));
         }
@@ -92,31 +100,6 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const AGGREGATED_PROTOBUF: &str =
     "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-
-/// Group order of `/apis`; clients resolve a name that several groups have to the first. Others follow by name.
-const GROUPS: &[&str] = &[
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "storagemigration.k8s.io",
-];
 
 type Text = Cow<'static, str>;
 
@@ -230,21 +213,23 @@ pub struct Discovery {
 
 impl Discovery {
     /// Writes the documents.
-    pub fn new(served: &[Arc<Served>]) -> Self {
+    pub fn new(served: &[Arc<Served>], elsewhere: &[Arc<Elsewhere>], priorities: &Priorities) -> Self {
         let mut documents = HashMap::new();
         let mut put = |path: String, value: Value| {
             documents.insert(path, Bytes::from(value.to_string()));
         };
-        let groups = groups(served);
+        let groups = groups(served, elsewhere, priorities);
         let core = groups.iter().find(|group| group.name.is_empty());
-        let versions: Vec<&str> = core.map(|core| core.versions.clone()).unwrap_or_default();
+        let versions: Vec<&str> = core.map(Group::versions).unwrap_or_default();
         put("/api".into(), json!({"kind": "APIVersions", "versions": versions}));
         let named: Vec<&Group<'_>> = groups.iter().filter(|group| !group.name.is_empty()).collect();
         let list: Vec<Value> = named.iter().map(|group| group.describe()).collect();
         put("/apis".into(), json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}));
         for group in &groups {
             let path = if group.name.is_empty() { "/api".to_owned() } else { format!("/apis/{}", group.name) };
-            for version in &group.versions {
+            // What is served elsewhere is asked there.
+            for version in group.versions.iter().filter(|version| version.elsewhere.is_none()) {
+                let version = version.name;
                 put(format!("{path}/{version}"), resource_list(served, group.name, version));
             }
             if !group.name.is_empty() {
@@ -335,7 +320,14 @@ fn with_address(document: &[u8], host: &str) -> Bytes {
 /// One group and its versions, the preferred one first.
 struct Group<'a> {
     name: &'a str,
-    versions: Vec<&'a str>,
+    priority: i32,
+    versions: Vec<Version<'a>>,
+}
+
+struct Version<'a> {
+    name: &'a str,
+    priority: i32,
+    elsewhere: Option<&'a Elsewhere>,
 }
 
 /// Versions by stability, then by number, downwards: `v2`, `v1`, `v2beta1`, `v1alpha1`.
@@ -351,31 +343,41 @@ fn version_rank(version: &str) -> (u8, u32, u32) {
     }
 }
 
-fn groups(served: &[Arc<Served>]) -> Vec<Group<'_>> {
+/// Groups and versions in the order of their priorities. A group has that of its dearest version.
+fn groups<'a>(served: &'a [Arc<Served>], elsewhere: &'a [Arc<Elsewhere>], priorities: &Priorities) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
-    for one in served {
-        let group = match groups.iter_mut().find(|group| group.name == one.group) {
-            Some(group) => group,
-            None => {
-                groups.push(Group { name: &one.group, versions: Vec::new() });
-                groups.last_mut().expect("one was just pushed")
-            }
-        };
-        if !group.versions.contains(&&*one.version) {
-            group.versions.push(&one.version);
+    let mut add = |name: &'a str, version: &'a str, priority: Option<Priority>, elsewhere: Option<&'a Elsewhere>| {
+        let at = groups.iter().position(|group| group.name == name).unwrap_or_else(|| {
+            groups.push(Group { name, priority: 0, versions: Vec::new() });
+            groups.len() - 1
+        });
+        let group = &mut groups[at];
+        if !group.versions.iter().any(|own| own.name == version) {
+            let priority = priority.unwrap_or_else(|| priorities.of(name, version));
+            group.priority = group.priority.max(priority.group);
+            group.versions.push(Version { name: version, priority: priority.version, elsewhere });
         }
+    };
+    for one in served {
+        add(&one.group, &one.version, None, None);
+    }
+    for one in elsewhere {
+        add(&one.group, &one.version, Some(one.priority), Some(one));
     }
     for group in &mut groups {
-        group.versions.sort_by_key(|version| std::cmp::Reverse(version_rank(version)));
+        group.versions.sort_by_key(|version| std::cmp::Reverse((version.priority, version_rank(version.name))));
     }
-    let place = |name: &str| GROUPS.iter().position(|known| *known == name).unwrap_or(GROUPS.len());
-    groups.sort_by(|a, b| (place(a.name), a.name).cmp(&(place(b.name), b.name)));
+    groups.sort_by(|a, b| (b.priority, a.name).cmp(&(a.priority, b.name)));
     groups
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    fn versions(&self) -> Vec<&'a str> {
+        self.versions.iter().map(|version| version.name).collect()
+    }
+
     fn describe(&self) -> Value {
-        let version = |version: &&str| json!({"groupVersion": group_version(self.name, version), "version": version});
+        let version = |version: &Version<'_>| json!({"groupVersion": group_version(self.name, version.name), "version": version.name});
         let versions: Vec<Value> = self.versions.iter().map(version).collect();
         let preferred = versions.first().cloned().unwrap_or_default();
         json!({"name": self.name, "versions": versions, "preferredVersion": preferred})
@@ -386,15 +388,18 @@ impl Group<'_> {
         if !self.name.is_empty() {
             metadata["name"] = json!(self.name);
         }
-        let version = |version: &&str| {
+        let version = |version: &Version<'_>| {
+            if let Some(elsewhere) = version.elsewhere {
+                return elsewhere.aggregate();
+            }
             let mut own: Vec<&Served> = served
                 .iter()
                 .map(|one| &**one)
-                .filter(|one| one.group == self.name && one.version == *version)
+                .filter(|one| one.group == self.name && one.version == version.name)
                 .collect();
             own.sort_by(|a, b| a.plural.cmp(&b.plural));
             let resources: Vec<Value> = own.into_iter().map(aggregated_resource).collect();
-            json!({"version": version, "resources": resources, "freshness": "Current"})
+            json!({"version": version.name, "resources": resources, "freshness": "Current"})
         };
         json!({"metadata": metadata, "versions": self.versions.iter().map(version).collect::<Vec<_>>()})
     }

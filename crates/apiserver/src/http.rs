@@ -1,5 +1,6 @@
 //! The server on a port: TLS, HTTP/1.1 and HTTP/2, connections in bounded number, an end that lets requests finish.
 
+mod aggregate;
 mod connection;
 mod duration;
 mod handler;

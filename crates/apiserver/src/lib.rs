@@ -3,6 +3,7 @@
 //! [`Server`] is the pipeline that every request takes, over the wire or in the same process; [`http`] puts it on a
 //! port. This crate is nobody's client: what it must know of the cluster it reads from its own caches ([`Lookup`]).
 
+mod aggregation;
 mod answer;
 mod cache;
 mod catalog;

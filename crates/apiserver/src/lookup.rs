@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::{Object, Status, Typed, downcast_arc};
+use tokio::sync::watch;
 
 use crate::cache::{Cache, Caches};
 use crate::catalog::{Catalog, Resource};
@@ -53,6 +54,11 @@ impl Lookup {
         self.resource::<T>().map_or(0, |(_, cache)| cache.state().revision)
     }
 
+    /// Counts the changes of a kind's objects; `None` if none are kept.
+    pub(crate) fn signal<T: Typed>(&self) -> Option<watch::Receiver<u64>> {
+        self.resource::<T>().map(|(_, cache)| cache.signal())
+    }
+
     /// Any object by group, plural and key; the version is the server's choice.
     pub fn get_any(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<dyn Object>> {
         let resource = self.catalog.any_version(group, plural)?;
@@ -71,5 +77,17 @@ impl Lookup {
     /// What is served.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
+    }
+}
+
+/// Returns at the next change; never without a signal, or once it is over.
+pub(crate) async fn changed(signal: &mut Option<watch::Receiver<u64>>) {
+    match signal {
+        Some(receiver) => {
+            if receiver.changed().await.is_err() {
+                *signal = None;
+            }
+        }
+        None => std::future::pending().await,
     }
 }

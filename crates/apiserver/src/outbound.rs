@@ -1,11 +1,12 @@
 //! Calls that the API server makes to others over HTTPS: webhooks for admission, conversion, tokens and authorization.
+//! (Other API servers are called by [`crate::aggregation`], over connections made here.)
 //!
 //! Every configuration has a pool of connections of its own, kept while it is in use and dropped when it was not used
 //! for long. Redirects are never followed, bodies are bounded, and every call has a deadline.
 
-mod connect;
+pub(crate) mod connect;
 mod response;
-mod service;
+pub(crate) mod service;
 pub(crate) mod trust;
 
 use std::error::Error as _;
@@ -198,7 +199,7 @@ async fn exchange(pool: &Pool, uri: Uri, body: Bytes) -> Result<(http::StatusCod
 }
 
 /// The text of the error that caused the others.
-fn innermost(error: &hyper_util::client::legacy::Error) -> String {
+pub(crate) fn innermost(error: &hyper_util::client::legacy::Error) -> String {
     let mut cause: Option<&dyn std::error::Error> = error.source();
     let mut text = error.to_string();
     while let Some(inner) = cause {

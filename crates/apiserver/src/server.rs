@@ -10,6 +10,7 @@ use base::{Clock, Random, TaskGroup};
 use resources::AnyStrategy;
 use store::Store;
 
+use crate::aggregation::{self, Aggregation};
 use crate::answer::{Answer, WatchStream};
 use crate::authn::Authenticator;
 use crate::authz::{Attributes, Authorizer, Decision, What};
@@ -47,6 +48,8 @@ pub struct Options {
     pub token_audiences: Vec<String>,
     /// How kubelets are reached; without it, logs, exec and the like answer 503.
     pub kubelet: Option<Arc<rustls::ClientConfig>>,
+    /// What the server shows other API servers it passes requests on to; without it they cannot know it.
+    pub front_proxy: Option<Arc<pki::tls::Reloadable>>,
     /// The documents of the service account issuer, `(configuration, JWKS)`.
     pub openid: Option<(String, String)>,
     /// Where requests are recorded.
@@ -68,13 +71,14 @@ impl Default for Options {
             clock: Clock::system(),
             random: Random::system(),
             strategies: resources::ALL,
-            authenticator: Arc::new(authn::X509),
+            authenticator: Arc::new(authn::Certificates::default()),
             authorizer: Arc::new(authz::Union(vec![Arc::new(authz::AlwaysAllowHealth), Arc::new(authz::Privileged)])),
             admission: admission::Chain::default(),
             transforms: Vec::new(),
             tokens: None,
             token_audiences: vec!["https://kubernetes.default.svc.cluster.local".to_owned()],
             kubelet: None,
+            front_proxy: None,
             openid: None,
             audit: None,
             ready_checks: Vec::new(),
@@ -101,7 +105,11 @@ pub struct Server {
     pub(crate) services: tokio::sync::Mutex<()>,
     pub(crate) metrics: Metrics,
     documents: ArcSwap<Documents>,
+    /// Held by whoever writes the documents.
+    describing: parking_lot::Mutex<()>,
+    description_changes: tokio::sync::watch::Sender<u64>,
     customs: Customs,
+    aggregation: Aggregation,
     tasks: TaskGroup,
 }
 
@@ -125,7 +133,7 @@ impl Server {
         let drain = Drain::new(&tasks.cancelled());
         let outbound = Outbound::new(lookup.clone());
         let services = tokio::sync::Mutex::default();
-        let documents = ArcSwap::from_pointee(Documents::new(Vec::new()));
+        let documents = ArcSwap::from_pointee(Documents::default());
         let external = admission::External::default();
         let server = Arc::new(Self {
             options,
@@ -137,12 +145,16 @@ impl Server {
             services,
             metrics,
             documents,
+            describing: parking_lot::Mutex::default(),
+            description_changes: tokio::sync::watch::Sender::new(0),
             customs,
+            aggregation: Aggregation::default(),
             tasks,
         });
         server.describe_anew();
         server.tasks.spawn("custom resources", custom::follow::follow(server.clone()));
         server.tasks.spawn("flow control", flow::follow(server.clone()));
+        server.tasks.spawn("aggregation", aggregation::follow::follow(server.clone()));
         Ok(server)
     }
 
@@ -178,11 +190,29 @@ impl Server {
 
     /// What is served has changed: discovery and OpenAPI are written anew when they are next asked for.
     pub(crate) fn describe_anew(&self) {
+        let _one_at_a_time = self.describing.lock();
+        let elsewhere = self.aggregation.elsewhere();
         let mut served: Vec<Arc<Served>> =
             discovery::built_in(self.options.strategies).into_iter().map(Arc::new).collect();
         let custom = self.lookup.catalog.custom();
         served.extend(custom.values().filter_map(|resource| Some(resource.custom.as_ref()?.described.clone())));
-        self.documents.store(Arc::new(Documents::new(served)));
+        served.retain(|own| self.aggregation.route(&own.group, &own.version).is_none());
+        self.documents.store(Arc::new(Documents::new(served, elsewhere, self.aggregation.priorities())));
+        self.description_changed();
+    }
+
+    /// Counts how often it changed who serves what, or what is said of it.
+    pub fn description_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.description_changes.subscribe()
+    }
+
+    pub(crate) fn description_changed(&self) {
+        self.description_changes.send_modify(|count| *count += 1);
+    }
+
+    /// What other API servers serve.
+    pub(crate) fn aggregation(&self) -> &Aggregation {
+        &self.aggregation
     }
 
     pub(crate) fn customs(&self) -> &Customs {

@@ -229,16 +229,19 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
         pki::tls::Alpn::Http1,
         common.clock,
     )?;
+    let proxy_ca = authority.front_proxy_ca().cert_pem();
+    let front_proxy = authn::FrontProxy::new(proxy_ca, &[authn::FRONT_PROXY], common.clock)?;
     let jwks_uri = format!("https://{}:{}{}", common.advertise_address, common.port, pki::openid::JWKS_PATH);
     Ok(apiserver::Options {
         clock: common.clock,
         random: common.random.clone(),
-        authenticator: authn::standard(verifier, common.clock),
+        authenticator: authn::standard(verifier, Some(front_proxy), common.clock),
         authorizer: authz::standard(),
         admission: apiserver::admission::Chain(apiserver::admission::ALL.to_vec()),
         tokens: Some(Arc::new(signer)),
         token_audiences: audiences,
         kubelet: Some(kubelet),
+        front_proxy: Some(authority.identity(Leaf::FrontProxyClient)),
         service_ranges: resources::core::service::allocate::Ranges {
             services: vec![common.arguments.service_cidr.parse().context("--service-cidr")?],
             node_ports: resources::core::service::allocate::NODE_PORTS,

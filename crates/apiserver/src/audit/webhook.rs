@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use super::event::Encoded;
 use super::figures::Figures;
 use super::queue::{Receiver, Sender, queue};
-use crate::outbound::trust;
+use crate::outbound::trust::{self, Alpn, Trusted};
 
 /// How often a batch is sent before it is lost (upstream's `DefaultRetryBackoffWithInitialDelay`).
 const TRIES_MAX: u32 = 5;
@@ -129,10 +129,11 @@ fn destination(file: &Path) -> Result<Destination, String> {
     }
     let name = config.tls_server_name.clone().unwrap_or_else(|| host.clone());
     let ca = config.ca_pem.as_deref().map(str::as_bytes);
+    let identity = config.identity.clone().map(pki::tls::Reloadable::new);
     Ok(Destination {
         port: uri.port_u16().unwrap_or(443),
         name: ServerName::try_from(name).map_err(|error| error.to_string())?,
-        tls: trust::config_with(ca, config.identity.clone())?,
+        tls: trust::client(&ca.map_or(Trusted::System, Trusted::Bundle), identity, Alpn::Http1)?,
         token: config.token,
         host,
         uri,

@@ -84,7 +84,7 @@ fn extension_authentication(options: &Options) -> ConfigMap {
     let mut data = BTreeMap::from([("client-ca-file".to_owned(), options.client_ca_pem.clone())]);
     if !options.front_proxy_ca_pem.is_empty() {
         let lists = [
-            ("allowed-names", "front-proxy-client"),
+            ("allowed-names", crate::authn::FRONT_PROXY),
             ("extra-headers-prefix", "X-Remote-Extra-"),
             ("group-headers", "X-Remote-Group"),
             ("uid-headers", "X-Remote-Uid"),

@@ -4,7 +4,8 @@ use super::*;
 
 fn get(path: &str, accept: &str) -> Option<Result<Document, Status>> {
     let headers = Headers { accept: accept.to_owned(), host: "10.0.0.1:6443".to_owned(), ..Headers::default() };
-    Documents::new(built_in(resources::ALL).into_iter().map(std::sync::Arc::new).collect()).answer(path, None, &headers)
+    let served = built_in(resources::ALL).into_iter().map(std::sync::Arc::new).collect();
+    Documents::new(served, Vec::new(), Priorities::default()).answer(path, None, &headers)
 }
 
 fn json_of(document: Option<Result<Document, Status>>) -> Value {
@@ -75,4 +76,46 @@ fn versions_are_ranked() {
     let mut versions = ["v1beta1", "v2", "v1alpha1", "v1", "v10", "v1beta2"];
     versions.sort_by_key(|version| std::cmp::Reverse(version_rank(version)));
     assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1"]);
+}
+
+#[test]
+fn what_others_serve_is_listed_by_priority() {
+    let resources = elsewhere::of_list(
+        br#"{"resources": [{"name": "things", "kind": "Thing", "namespaced": true, "verbs": ["get"]}]}"#,
+        "x.example.com",
+        "v1",
+    );
+    let one = |group: &str, version: &str, of_group, of_version, resources: Option<_>| {
+        let priority = Priority { group: of_group, version: of_version };
+        Arc::new(Elsewhere { group: group.to_owned(), version: version.to_owned(), priority, resources })
+    };
+    let elsewhere = vec![
+        one("x.example.com", "v2", 50, 5, None),
+        one("x.example.com", "v1", 17_775, 10, Some(Arc::new(resources.unwrap()))),
+    ];
+    let served = built_in(resources::ALL).into_iter().map(Arc::new).collect();
+    let documents = Documents::new(served, elsewhere, Priorities::default());
+    let get = |path, accept: &str| {
+        let headers = Headers { accept: accept.to_owned(), ..Headers::default() };
+        json_of(documents.answer(path, None, &headers))
+    };
+    let names: Vec<Value> =
+        get("/apis", JSON)["groups"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names[..4], ["apiregistration.k8s.io", "apps", "x.example.com", "events.k8s.io"]);
+    assert_eq!(get("/apis/x.example.com", JSON)["preferredVersion"]["version"], "v1");
+    assert!(documents.answer("/apis/x.example.com/v1", None, &Headers::default()).is_none(), "asked elsewhere");
+    let aggregated = get("/apis", AGGREGATED);
+    assert_eq!(
+        aggregated["items"][2]["versions"],
+        json!([
+            {"version": "v1", "freshness": "Current", "resources": [{
+                "resource": "things", "scope": "Namespaced", "singularResource": "", "verbs": ["get"],
+                "responseKind": {"group": "x.example.com", "version": "v1", "kind": "Thing"},
+            }]},
+            {"version": "v2", "freshness": "Stale"},
+        ])
+    );
+    let headers = Headers { accept: AGGREGATED_PROTOBUF.to_owned(), ..Headers::default() };
+    let protobuf = documents.answer("/apis", None, &headers).unwrap().unwrap();
+    assert!(protobuf.bytes.windows(5).any(|text| text == b"Thing") && protobuf.etag.is_some());
 }

@@ -10,9 +10,9 @@ use api::meta::v1::DeleteOptions;
 use api::{Body, Call, Object, Options, Reason, Status, Target, Typed, Verb};
 use futures_util::future::join_all;
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::defaults;
+use crate::lookup::changed;
 use crate::{Caller, Lookup, Server};
 
 /// How often levels lend and borrow anew.
@@ -21,27 +21,12 @@ const ADJUST_EVERY: Duration = Duration::from_secs(10);
 const CONSUMER: &str = "api-priority-and-fairness-config-consumer-v1";
 const PRODUCER: &str = "api-priority-and-fairness-config-producer-v1";
 
-fn signal<T: Typed>(lookup: &Lookup) -> Option<watch::Receiver<u64>> {
-    Some(lookup.catalog().of_kind(T::KIND)?.cache.as_ref()?.signal())
-}
-
-async fn changed(signal: &mut Option<watch::Receiver<u64>>) {
-    match signal {
-        Some(receiver) => {
-            if receiver.changed().await.is_err() {
-                *signal = None;
-            }
-        }
-        None => std::future::pending().await,
-    }
-}
-
 /// Follows the objects until the server ends.
 pub async fn follow(server: Arc<Server>) {
     let caller = Arc::new(Caller::apiserver());
     let clock = server.options().clock;
     let (mut schemas, mut levels) =
-        (signal::<FlowSchema>(server.lookup()), signal::<PriorityLevelConfiguration>(server.lookup()));
+        (server.lookup().signal::<FlowSchema>(), server.lookup().signal::<PriorityLevelConfiguration>());
     let mut adjust_at = clock.monotonic() + ADJUST_EVERY;
     loop {
         server.flow.take_in(server.lookup());

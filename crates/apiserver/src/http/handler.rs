@@ -18,7 +18,7 @@ use super::payload::Payload;
 use super::query::Query;
 use super::table::Included;
 use super::write::{self, Writing, respond};
-use super::{health, proxy, watch};
+use super::{aggregate, health, proxy, watch};
 use crate::audit::Trail;
 use crate::authn::{Peer, RequestParts};
 use crate::authz::{Attributes, What};
@@ -34,22 +34,22 @@ pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 const DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Requests that are neither watches nor streams are answered in this time.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+pub(super) static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 static FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 static PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
 /// What a request turned out to be, for the counters and the audit log.
 pub(super) struct Seen {
-    target: Option<Target>,
-    verb: Option<&'static str>,
+    pub(super) target: Option<Target>,
+    pub(super) verb: Option<&'static str>,
     /// Watches and streams: their duration says nothing.
-    long: bool,
+    pub(super) long: bool,
     /// What flow control made of the request.
     flow: Option<Arc<Ids>>,
     received: Timestamp,
-    audit_id: HeaderValue,
+    pub(super) audit_id: HeaderValue,
     /// Set if the request is recorded.
     trail: Option<Arc<Trail>>,
 }
@@ -73,7 +73,7 @@ impl Seen {
     }
 
     /// Waits for the request's turn; one that is answered in `time` waits a quarter of it at most.
-    async fn seat(&mut self, arriving: Arriving, time: Duration) -> Result<Seat, Status> {
+    pub(super) async fn seat(&mut self, arriving: Arriving, time: Duration) -> Result<Seat, Status> {
         self.flow = Some(arriving.ids());
         arriving.seat(time / 4).await
     }
@@ -210,13 +210,17 @@ async fn answer(
     let asked = path::parse(&parts.method, parts.uri.path(), query.watches());
     let result = async {
         let caller = caller(server, peer, &parts, &asked, seen).await?;
+        if let Some(backend) = aggregate::route(server, &asked) {
+            let request = aggregate::Request { asked, parts, body, query: &query };
+            return aggregate::answer(server, peer, &caller, &backend, request, seen).await;
+        }
         match asked {
-            Asked::Malformed => Ok(not_found_page()),
+            Asked::Malformed | Asked::Resource { deep: true, .. } => Ok(not_found_page()),
             Asked::Path(path) => {
                 let time = query.timeout(REQUEST_TIMEOUT)?;
                 within(time, other_path(server, &caller, &parts, &path, &query, time, seen)).await
             }
-            Asked::Resource { target, verb, rest } => {
+            Asked::Resource { target, verb, rest, .. } => {
                 seen.target = Some(target.clone());
                 let Some(verb) = verb else {
                     return Err(Status::method_not_allowed(&target.group, &target.resource, parts.method.as_str()));
@@ -409,7 +413,7 @@ async fn resource(
 }
 
 /// The answer, if it comes in time.
-async fn within(
+pub(super) async fn within(
     time: Duration,
     answer: impl Future<Output = Result<Response<Payload>, Status>>,
 ) -> Result<Response<Payload>, Status> {

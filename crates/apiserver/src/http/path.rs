@@ -14,6 +14,8 @@ pub enum Asked {
         verb: Option<Verb>,
         /// What follows a `proxy` subresource, with its slash; `""` elsewhere.
         rest: String,
+        /// More follows the subresource: only other API servers have such paths.
+        deep: bool,
     },
     /// Any other path, without its trailing slash.
     Path(String),
@@ -40,12 +42,16 @@ pub fn parse(method: &http::Method, path: &str, watch: bool) -> Asked {
         ["watch", below @ ..] if !below.is_empty() => (true, below),
         _ => (false, below),
     };
-    let Some(mut target) = target(below) else { return Asked::Malformed };
+    let Some((mut target, deep)) = target(below) else { return Asked::Malformed };
+    // The core group is always served here.
+    if deep && group.is_empty() {
+        return Asked::Malformed;
+    }
     target.group = group.to_owned().into();
     target.version = version.to_owned().into();
     let verb = verb(method, target.name.is_some(), watch || legacy_watch);
     let rest = if target.subresource.as_deref() == Some("proxy") { rest } else { String::new() };
-    Asked::Resource { target, verb, rest }
+    Asked::Resource { target, verb, rest, deep }
 }
 
 /// Decoded segments; what lies below `.../proxy` is kept raw. `None` for paths that try to be clever.
@@ -77,8 +83,10 @@ fn is_proxied(before: &[Cow<'_, str>]) -> bool {
     matches!(names.as_slice(), ["api", _, "namespaces", _, "pods" | "services", _] | ["api", _, "nodes", _])
 }
 
-fn target(below: &[&str]) -> Option<Target> {
+/// What is asked for, and whether more follows.
+fn target(below: &[&str]) -> Option<(Target, bool)> {
     let named = |name: &str| Some(name.to_owned());
+    let mut deep = false;
     let (namespace, resource, name, subresource) = match below {
         ["namespaces"] => (None, "namespaces", None, None),
         ["namespaces", name] => (None, "namespaces", named(name), None),
@@ -90,18 +98,26 @@ fn target(below: &[&str]) -> Option<Target> {
         ["namespaces", namespace, resource, name, subresource] => {
             (named(namespace), *resource, named(name), Some(*subresource))
         }
+        ["namespaces", namespace, resource, name, subresource, ..] => {
+            deep = true;
+            (named(namespace), *resource, named(name), Some(*subresource))
+        }
         [resource] => (None, *resource, None, None),
         [resource, name] => (None, *resource, named(name), None),
-        [resource, name, subresource] => (None, *resource, named(name), Some(*subresource)),
-        _ => return None,
+        [resource, name, subresource, after @ ..] => {
+            deep = !after.is_empty();
+            (None, *resource, named(name), Some(*subresource))
+        }
+        [] => return None,
     };
-    Some(Target {
+    let target = Target {
         resource: resource.to_owned().into(),
         subresource: subresource.map(|subresource| subresource.to_owned().into()),
         namespace,
         name,
         ..Target::default()
-    })
+    };
+    Some((target, deep))
 }
 
 fn verb(method: &http::Method, named: bool, watch: bool) -> Option<Verb> {
@@ -126,15 +142,16 @@ mod tests {
 
     fn shown(path: &str) -> String {
         match parse(&Method::GET, path, false) {
-            Asked::Resource { target: t, verb, rest } => format!(
-                "{}/{}/{} {}/{}/{} {} {rest}",
+            Asked::Resource { target: t, verb, rest, deep } => format!(
+                "{}/{}/{} {}/{}/{} {} {rest}{}",
                 t.group,
                 t.version,
                 t.resource,
                 t.namespace.unwrap_or_default(),
                 t.name.unwrap_or_default(),
                 t.subresource.unwrap_or_default(),
-                verb.map_or("", Verb::as_str)
+                verb.map_or("", Verb::as_str),
+                if deep { "..." } else { "" },
             )
             .trim()
             .to_owned(),
@@ -172,6 +189,8 @@ mod tests {
                 "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
                 "rbac.authorization.k8s.io/v1/clusterroles /system:node/ get",
             ),
+            ("/apis/x.io/v1/namespaces/a/vms/b/portforward/22/tcp", "x.io/v1/vms a/b/portforward get ..."),
+            ("/apis/x.io/v1/vms/b/log/c", "x.io/v1/vms /b/log get ..."),
             ("//api/v1/pods", "malformed"),
             ("/api//v1/pods", "malformed"),
             ("/api/v1/namespaces/../secrets", "malformed"),

@@ -8,8 +8,16 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
 
 use crate::audit::Trail;
+
+/// A body that must have ended by a time: after it, the answer breaks off.
+pub struct Timed {
+    body: Incoming,
+    until: Pin<Box<Sleep>>,
+    _trail: Option<Arc<Trail>>,
+}
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -21,11 +29,18 @@ pub enum Payload {
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
     /// Passed on from another server; recorded as over when it is dropped.
     Incoming(Incoming, #[expect(dead_code, reason = "held until the body is sent")] Option<Arc<Trail>>),
+    /// The same, within a time.
+    Timed(Box<Timed>),
 }
 
 impl Payload {
     pub fn empty() -> Self {
         Self::Bytes(Bytes::new())
+    }
+
+    /// Another server's body, until a time; recorded as over when it is dropped.
+    pub fn timed(body: Incoming, until: Instant, trail: Option<Arc<Trail>>) -> Self {
+        Self::Timed(Box::new(Timed { body, until: Box::pin(tokio::time::sleep_until(until)), _trail: trail }))
     }
 }
 
@@ -46,6 +61,12 @@ impl Body for Payload {
             Self::Chunks(chunks) => Poll::Ready(chunks.next().map(|chunk| Ok(Frame::data(chunk)))),
             Self::Stream(stream) => stream.as_mut().poll_next(cx).map(|next| next.map(|chunk| Ok(Frame::data(chunk)))),
             Self::Incoming(incoming, _) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Self::Timed(timed) => match Pin::new(&mut timed.body).poll_frame(cx) {
+                Poll::Pending if timed.until.as_mut().poll(cx).is_ready() => {
+                    Poll::Ready(Some(Err("the other server did not finish in time".into())))
+                }
+                polled => polled.map_err(Into::into),
+            },
         }
     }
 
@@ -53,6 +74,7 @@ impl Body for Payload {
         match self {
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::Incoming(incoming, _) => incoming.is_end_stream(),
+            Self::Timed(timed) => timed.body.is_end_stream(),
             Self::Chunks(_) | Self::Stream(_) => false,
         }
     }
@@ -61,6 +83,7 @@ impl Body for Payload {
         match self {
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(incoming, _) => incoming.size_hint(),
+            Self::Timed(timed) => timed.body.size_hint(),
             Self::Chunks(_) | Self::Stream(_) => SizeHint::default(),
         }
     }

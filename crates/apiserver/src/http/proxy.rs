@@ -103,7 +103,7 @@ async fn log_failure(response: Response<Payload>, name: &str) -> Status {
 }
 
 /// Headers that concern one connection only, and the client's own credentials.
-fn strip(headers: &mut HeaderMap, upgrading: bool) {
+pub(super) fn strip(headers: &mut HeaderMap, upgrading: bool) {
     for name in [HOST, AUTHORIZATION, TRANSFER_ENCODING] {
         headers.remove(name);
     }
@@ -160,7 +160,7 @@ async fn send(
 }
 
 /// Bytes both ways until both sides are done.
-async fn pass(ours: OnUpgrade, theirs: OnUpgrade) {
+pub(super) async fn pass(ours: OnUpgrade, theirs: OnUpgrade) {
     let (ours, theirs) = match tokio::join!(ours, theirs) {
         (Ok(ours), Ok(theirs)) => (ours, theirs),
         (Err(error), _) | (_, Err(error)) => {

@@ -1,8 +1,9 @@
-//! One connection to a webhook: find it, dial, TLS.
+//! One connection to a webhook or another API server: find it, dial, TLS.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use base::Random;
 use futures_util::future::BoxFuture;
@@ -15,13 +16,35 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{ClientConfig, Destination, service, trust};
+use super::trust::{self, Alpn, Trusted};
+use super::{ClientConfig, Destination, service};
 use crate::Lookup;
+
+/// How long dialing, and then the handshake, may take, as Go's transport has it.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a connection was not made, in the words of Go's dialer.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Failed(String);
+pub enum Failed {
+    /// There is no address.
+    #[error("{0}")]
+    Unresolved(String),
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Failed {
+    pub fn is_unresolved(&self) -> bool {
+        matches!(self, Self::Unresolved(_))
+    }
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self::Refused(why)
+    }
+}
 
 /// Opens connections for one configuration.
 #[derive(Clone)]
@@ -33,8 +56,14 @@ pub struct Connector {
 
 impl Connector {
     pub fn new(config: &ClientConfig, lookup: Lookup) -> Result<Self, String> {
-        let tls = trust::config(config.ca_bundle.as_deref())?;
-        Ok(Self { destination: Arc::new(config.destination.clone()), tls, lookup })
+        let trusted = config.ca_bundle.as_deref().map_or(Trusted::System, Trusted::Bundle);
+        let tls = trust::client(&trusted, None, Alpn::Http2OrHttp1)?;
+        Ok(Self::with(config.destination.clone(), tls, lookup))
+    }
+
+    /// With a TLS configuration of one's own.
+    pub fn with(destination: Destination, tls: Arc<rustls::ClientConfig>, lookup: Lookup) -> Self {
+        Self { destination: Arc::new(destination), tls, lookup }
     }
 }
 
@@ -49,32 +78,41 @@ impl tower_service::Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let own = self.clone();
-        Box::pin(async move { own.connect(&uri).await.map(TokioIo::new).map_err(Failed) })
+        Box::pin(async move { own.connect(&uri).await.map(TokioIo::new) })
     }
 }
 
 impl Connector {
-    async fn connect(&self, uri: &Uri) -> Result<Tls, String> {
+    async fn connect(&self, uri: &Uri) -> Result<Tls, Failed> {
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let (address, port) = match &*self.destination {
             Destination::Url(_) => (host.clone(), uri.port_u16().unwrap_or(443)),
             Destination::Service { namespace, name, port, .. } => {
-                service::resolve(&self.lookup, &Random::system(), namespace, name, *port)?
+                service::resolve(&self.lookup, &Random::system(), namespace, name, *port).map_err(Failed::Unresolved)?
             }
         };
-        let socket = match TcpStream::connect((address.as_str(), port)).await {
-            Ok(socket) => socket,
-            Err(error) => return Err(dial_failure(&error, &address, port)),
+        let dialed = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect((address.as_str(), port))).await;
+        let socket = match dialed {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(error)) => return Err(dial_failure(&error, &address, port).into()),
+            Err(_) => return Err(format!("dial tcp {}: i/o timeout", shown(&address, port)).into()),
         };
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
         let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
-        let stream = TlsConnector::from(self.tls.clone()).connect(name, socket).await;
-        stream.map(Tls).map_err(|error| trust::words(&error, &host))
+        let handshake = TlsConnector::from(self.tls.clone()).connect(name, socket);
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+            Ok(stream) => Ok(stream.map(Tls).map_err(|error| trust::words(&error, &host))?),
+            Err(_) => Err("net/http: TLS handshake timeout".to_owned().into()),
+        }
     }
 }
 
+fn shown(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
 fn dial_failure(error: &std::io::Error, address: &str, port: u16) -> String {
-    let shown = if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
+    let shown = shown(address, port);
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => format!("dial tcp {shown}: connect: connection refused"),
         std::io::ErrorKind::HostUnreachable => format!("dial tcp {shown}: connect: no route to host"),

@@ -1,37 +1,67 @@
-//! Whom a webhook's certificate must be signed by: the configuration's CA bundle, or the machine's authorities.
+//! Whom a webhook's or another API server's certificate must be signed by: the configuration's CA bundle, or the
+//! machine's authorities.
+//!
+//! Nothing is left unverified unless the configuration says so in as many words.
 
 use std::sync::{Arc, LazyLock};
 
+use pki::tls::Reloadable;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+pub use pki::tls::Alpn;
+
 /// Where distributions keep the authorities that the machine trusts.
 const SYSTEM_BUNDLES: &[&str] =
     &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
 
-/// A TLS configuration that trusts `ca_bundle`.
-pub fn config(ca_bundle: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
-    let mut config = config_for(ca_bundle, None)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// Whom a server's certificate must be signed by.
+pub enum Trusted<'a> {
+    /// One of these, PEM.
+    Bundle(&'a [u8]),
+    /// One that the machine trusts.
+    System,
+    /// Anybody: the user said that it does not matter (`insecureSkipTLSVerify`).
+    Anyone,
 }
 
-/// As [`config`], for HTTP/1.1 and with a certificate to show.
-pub fn config_with(ca_bundle: Option<&[u8]>, identity: Option<pki::Identity>) -> Result<Arc<ClientConfig>, String> {
-    let mut config = config_for(ca_bundle, identity)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
-fn config_for(ca_bundle: Option<&[u8]>, identity: Option<pki::Identity>) -> Result<ClientConfig, String> {
-    let certificates = match ca_bundle {
-        Some(pem) => parse(pem)?,
-        None => system()?,
+/// A TLS configuration that shows `identity`, if there is one.
+///
+/// # Errors
+/// If there are no certificates to trust.
+pub fn client(
+    trusted: &Trusted<'_>,
+    identity: Option<Arc<Reloadable>>,
+    alpn: Alpn,
+) -> Result<Arc<ClientConfig>, String> {
+    let verifier: Arc<dyn ServerCertVerifier> = match trusted {
+        Trusted::Bundle(pem) => verifier(parse(pem)?)?,
+        Trusted::System => verifier(system()?)?,
+        Trusted::Anyone => Arc::new(Unverified),
     };
+    let builder = ClientConfig::builder_with_provider(pki::tls::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous() // rustls' word for any verifier built by hand
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(identity),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = match alpn {
+        Alpn::Http2OrHttp1 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        Alpn::Http1 => vec![b"http/1.1".to_vec()],
+        Alpn::Http2 => vec![b"h2".to_vec()],
+    };
+    Ok(Arc::new(config))
+}
+
+fn verifier(certificates: Vec<CertificateDer<'static>>) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(certificates.iter().cloned());
     if added == 0 {
@@ -39,16 +69,48 @@ fn config_for(ca_bundle: Option<&[u8]>, identity: Option<pki::Identity>) -> Resu
     }
     let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), pki::tls::provider());
     let webpki = webpki.build().map_err(|error| error.to_string())?;
-    let verifier = Arc::new(Verifier { webpki, certificates });
-    let builder = ClientConfig::builder_with_provider(pki::tls::provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .dangerous() // rustls' word for any verifier built by hand; this one verifies
-        .with_custom_certificate_verifier(verifier);
-    Ok(match identity {
-        Some(identity) => builder.with_client_cert_resolver(pki::tls::Reloadable::new(identity)),
-        None => builder.with_no_client_auth(),
-    })
+    Ok(Arc::new(Verifier { webpki, certificates }))
+}
+
+/// Takes any certificate; that its key was used is checked all the same.
+#[derive(Debug)]
+struct Unverified;
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = pki::tls::provider().signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = pki::tls::provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        pki::tls::provider().signature_verification_algorithms.supported_schemes()
+    }
 }
 
 fn parse(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {

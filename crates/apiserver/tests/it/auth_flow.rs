@@ -32,7 +32,7 @@ pub async fn cluster() -> World {
     let verifier =
         pki::token::Verifier::new(vec![ISSUER.to_owned()], vec![key.public_key().clone()], audiences.clone());
     let options = Options {
-        authenticator: authn::standard(verifier, Clock::system()),
+        authenticator: authn::standard(verifier, None, Clock::system()),
         authorizer: authz::standard(),
         tokens: Some(Arc::new(pki::token::Signer::new(ISSUER, key))),
         token_audiences: audiences,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod aggregation;
 mod audit;
 mod auth_flow;
 mod custom;

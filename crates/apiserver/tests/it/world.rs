@@ -23,6 +23,8 @@ pub struct World {
     pub server: Arc<Server>,
     pub tasks: TaskGroup,
     pub ca: pki::Ca,
+    /// Signs proxies that vouch for users.
+    pub front_proxy_ca: pki::Ca,
     pub clock: Clock,
     pub address: SocketAddr,
     tls: Arc<rustls::ServerConfig>,
@@ -56,9 +58,16 @@ impl World {
     }
 
     pub async fn start_with(options: Options) -> Self {
+        Self::start_by(|_| options).await
+    }
+
+    /// With options that depend on the front proxy's CA.
+    pub async fn start_by(options: impl FnOnce(&pki::Ca) -> Options) -> Self {
         let clock = Clock::system();
         let tasks = TaskGroup::new();
         let ca = pki::Ca::generate("test-ca", clock.now(), VALID).unwrap();
+        let front_proxy_ca = pki::Ca::generate("front-proxy-ca", clock.now(), VALID).unwrap();
+        let options = options(&front_proxy_ca);
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.address();
         let identity = pki::Request {
@@ -70,11 +79,12 @@ impl World {
             valid: VALID,
         };
         let identity = Reloadable::new(ca.issue(&identity, clock.now()).unwrap());
-        let tls = pki::tls::server_config(identity, Some(ca.cert_pem()), clock).unwrap();
+        let client_cas = format!("{}{}", ca.cert_pem(), front_proxy_ca.cert_pem());
+        let tls = pki::tls::server_config(identity, Some(&client_cas), clock).unwrap();
         let server = Server::start(store::Store::memory(), options, tasks.clone()).await.unwrap();
         listener.serve(server.clone(), tls.clone(), 100, &tasks);
         let admin = client(&ca, Some(("admin", &["system:masters"])), clock);
-        let world = Self { server, tasks, ca, clock, address, tls, admin, clients: TaskGroup::new() };
+        let world = Self { server, tasks, ca, front_proxy_ca, clock, address, tls, admin, clients: TaskGroup::new() };
         world.create("/api/v1/namespaces", r#"{"metadata":{"name":"default"}}"#).await;
         world.create("/api/v1/namespaces/default/serviceaccounts", r#"{"metadata":{"name":"default"}}"#).await;
         world

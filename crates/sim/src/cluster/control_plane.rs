@@ -66,7 +66,7 @@ impl Plane {
         Ok(apiserver::Options {
             clock: self.clock,
             random: self.random.clone(),
-            authenticator: authn::standard(verifier, self.clock),
+            authenticator: authn::standard(verifier, None, self.clock),
             authorizer: Arc::new(authz::Union(vec![
                 Arc::new(authz::AlwaysAllowHealth),
                 Arc::new(authz::Privileged),
