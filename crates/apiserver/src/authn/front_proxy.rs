@@ -1,5 +1,5 @@
-//! Users whom an authenticating proxy vouches for: it shows a certificate of the front proxy's CA, and names the user in
-//! headers. Without that certificate the headers mean nothing.
+//! Users whom an authenticating proxy vouches for: it shows a certificate of the front proxy's CA, and names the user
+//! in headers. Without that certificate the headers mean nothing.
 //!
 //! Upstream: apiserver/pkg/authentication/request/headerrequest.
 
