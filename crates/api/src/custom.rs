@@ -72,6 +72,11 @@ impl Custom {
         Ok(Self { kind, metadata, fields })
     }
 
+    /// An object of any kind, built in or not, of which only the metadata is known.
+    pub fn bare(kind: &'static Kind, metadata: ObjectMeta) -> Self {
+        Self { kind, metadata, fields: Map::new() }
+    }
+
     /// The same object said to be of another version.
     #[must_use]
     pub fn of(mut self, kind: &'static Kind) -> Self {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{Object, Reply, Status, WatchEvent};
+use api::{Object, Options, Reply, Status, WatchEvent};
 
 use crate::Server;
 use crate::audit::{EVENT_BYTES_MAX, Level, Trail};
@@ -97,18 +97,16 @@ impl Answer {
     /// # Errors
     /// 500 if stored bytes cannot be decoded.
     pub fn into_reply(self) -> Result<Reply, Status> {
-        self.reply_by(Resource::object)
+        self.into_reply_for(&Options::default())
     }
 
-    /// As [`Answer::into_reply`] for a reader that looks at each object once: what had to be decoded is not kept.
+    /// As [`Answer::into_reply`], in the form that the options of an in-process reader ask for.
     ///
     /// # Errors
     /// As [`Answer::into_reply`].
-    pub fn into_passing_reply(self) -> Result<Reply, Status> {
-        self.reply_by(Resource::object_to_look_at)
-    }
-
-    fn reply_by(self, object: impl Fn(&Resource, &Entry) -> Result<Arc<dyn Object>, Status>) -> Result<Reply, Status> {
+    pub fn into_reply_for(self, options: &Options) -> Result<Reply, Status> {
+        let form = Form::of(options);
+        let object = |resource: &Resource, entry: &Entry| form.object(resource, entry);
         Ok(match self.payload {
             Payload::Entry(resource, entry) => Reply::Object(object(&resource, &entry)?),
             Payload::Object(object) => Reply::Object(object),
@@ -123,6 +121,35 @@ impl Answer {
     }
 }
 
+/// In which form a reader in process gets objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Typed, shared with every other reader.
+    Shared,
+    /// Typed; the reader looks at each object once, so what had to be decoded is not kept.
+    Passing,
+    /// The metadata alone.
+    Metadata,
+}
+
+impl Form {
+    fn of(options: &Options) -> Self {
+        match options {
+            Options { metadata_of: Some(_), .. } => Self::Metadata,
+            Options { passing: true, .. } => Self::Passing,
+            _ => Self::Shared,
+        }
+    }
+
+    fn object(self, resource: &Resource, entry: &Entry) -> Result<Arc<dyn Object>, Status> {
+        match self {
+            Self::Shared => resource.object(entry),
+            Self::Passing => resource.object_to_look_at(entry),
+            Self::Metadata => resource.metadata_only(entry),
+        }
+    }
+}
+
 /// A watch under way, for HTTP ([`WatchStream::next_step`]) and in process ([`WatchStream::next`]).
 pub struct WatchStream {
     pub(crate) resource: Arc<Resource>,
@@ -131,8 +158,7 @@ pub struct WatchStream {
     ready: std::collections::VecDeque<Out>,
     /// Events that are being converted: who stops waiting loses none.
     converting: Option<Vec<Out>>,
-    /// The reader looks at each object once: what had to be decoded is not kept.
-    passing: bool,
+    form: Form,
     /// Held until the initial events are sent.
     seat: Option<Seat>,
     /// Ends with the watch.
@@ -147,7 +173,7 @@ impl WatchStream {
             server,
             ready: Default::default(),
             converting: None,
-            passing: false,
+            form: Form::Shared,
             seat: None,
             _trail: None,
         }
@@ -167,7 +193,13 @@ impl WatchStream {
 
     /// For a reader that looks at each object once: what had to be decoded is not kept.
     pub fn passing(mut self) -> Self {
-        self.passing = true;
+        self.form = Form::Passing;
+        self
+    }
+
+    /// In the form that the options of an in-process reader ask for.
+    pub fn in_form_of(mut self, options: &Options) -> Self {
+        self.form = Form::of(options);
         self
     }
 
@@ -184,7 +216,10 @@ impl WatchStream {
                 None => self.watcher.next().await,
             };
             match step {
-                Step::Events(events) if self.resource.custom.is_some() => self.converting = Some(events),
+                // Metadata is the same in every version.
+                Step::Events(events) if self.resource.custom.is_some() && self.form != Form::Metadata => {
+                    self.converting = Some(events);
+                }
                 step => return step,
             }
         }
@@ -224,8 +259,7 @@ impl WatchStream {
 
     fn typed(&self, out: &Out) -> WatchEvent {
         let entry = out.parts().1;
-        let object = if self.passing { self.resource.object_to_look_at(entry) } else { self.resource.object(entry) };
-        match object {
+        match self.form.object(&self.resource, entry) {
             Err(status) => WatchEvent::Error(Box::new(status)),
             Ok(object) => match out {
                 Out::Added(_) => WatchEvent::Added(object),

@@ -88,6 +88,14 @@ impl Resource {
         })
     }
 
+    /// An entry's metadata, of an object of this version.
+    ///
+    /// # Errors
+    /// As [`Resource::object`].
+    pub fn metadata_only(&self, entry: &Entry) -> Result<Arc<dyn Object>, Status> {
+        entry.metadata_only(self.kind())
+    }
+
     /// Appends an entry's JSON as an item of a list.
     pub fn write_item(&self, entry: &Entry, out: &mut Vec<u8>) {
         match self.convert {

@@ -294,6 +294,25 @@ impl Server {
         }
     }
 
+    /// Reads a document that describes the API (discovery, OpenAPI), in the media type `accept`.
+    ///
+    /// # Errors
+    /// What the client is answered instead; 404 for any other path.
+    pub async fn document(
+        self: &Arc<Self>,
+        caller: &Arc<Caller>,
+        path: &str,
+        accept: &'static str,
+    ) -> Result<bytes::Bytes, Status> {
+        let attributes = Attributes { caller, verb: "get", what: What::Path(path) };
+        let _seat = self.flow.arrive(&attributes, |_, _| Work::seats(1)).seat(flow::WAIT_MAX).await?;
+        self.authorize(&attributes)?;
+        let headers =
+            ::http::HeaderMap::from_iter([(::http::header::ACCEPT, ::http::HeaderValue::from_static(accept))]);
+        let found = discovery::answer(self, path, None, &headers).ok_or_else(Status::unknown_resource)?;
+        Ok(found?.bytes)
+    }
+
     /// The trail of a request in this process.
     fn trail(&self, caller: &Arc<Caller>, call: &Call) -> Option<Arc<audit::Trail>> {
         let audit = self.options.audit.as_ref()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::call::PatchKind;
 use api::meta::v1::DeleteOptions;
-use api::{Body, Call, Object, Options, Reply, Target, Typed, Verb, WatchEvent, downcast_arc};
+use api::{Body, Call, Kind, Object, Options, Reply, Target, Typed, Verb, WatchEvent, downcast_arc};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -237,6 +237,32 @@ impl Client {
             Reply::Status(status) => Err(Error::Status(*status)),
             Reply::List(_) => Err(Error::Malformed("expected an object, got a list".into())),
         }
+    }
+
+    /// The metadata of an object of any kind; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// Whatever else goes wrong.
+    pub async fn find_metadata(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<dyn Object>>, Error> {
+        let mut call = Call::new(Verb::Get, Target::kind(kind).namespaced(namespace).named(name));
+        call.options.metadata_of = Some(kind);
+        match self.call(call).await {
+            Ok(Reply::Object(object)) => Ok(Some(object)),
+            Ok(Reply::Status(status)) => Err(Error::Status(*status)),
+            Ok(Reply::List(_)) => Err(Error::Malformed("expected an object, got a list".into())),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A document that describes the API; see [`Transport::document`].
+    pub async fn document(&self, path: &'static str, accept: &'static str) -> Result<Bytes, Error> {
+        self.transport.document(path, accept).await
     }
 
     /// A watch of any kind, untyped.

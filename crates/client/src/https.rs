@@ -24,6 +24,10 @@ use crate::{BoxFuture, BoxStream, Error, Transport};
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// The largest single watch event, in bytes.
 const EVENT_BYTES_MAX: usize = 16 << 20;
+/// Metadata alone, or the whole of what cannot be had without.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
 /// How long a call other than a watch may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(65);
 
@@ -70,7 +74,7 @@ impl Transport for Https {
     fn watch(&self, call: Call) -> BoxFuture<Result<BoxStream<WatchEvent>, Error>> {
         let inner = self.inner.clone();
         Box::pin(async move {
-            let kind = kind_of(&call.target);
+            let wanted = Wanted::of(&call);
             let response = tokio::time::timeout(CALL_TIMEOUT, inner.send(&call))
                 .await
                 .unwrap_or_else(|_| Err(Error::Unavailable("no answer within 65 s".into())))?;
@@ -78,20 +82,33 @@ impl Transport for Https {
                 return Err(failure(response).await);
             }
             let lines = Lines { body: response.into_body(), buffer: BytesMut::new(), ended: false };
-            let events = futures_util::stream::unfold((lines, kind), |(mut lines, kind)| async move {
+            let events = futures_util::stream::unfold((lines, wanted), |(mut lines, wanted)| async move {
                 let line = lines.next().await?;
-                Some((event(&line, kind), (lines, kind)))
+                Some((event(&line, wanted), (lines, wanted)))
             });
             Ok(events.boxed() as BoxStream<WatchEvent>)
+        })
+    }
+
+    fn document(&self, path: &'static str, accept: &'static str) -> BoxFuture<Result<Bytes, Error>> {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            let reading = async {
+                let response = inner.request(Method::GET, path, accept, (None, Bytes::new())).await?;
+                if !response.status().is_success() {
+                    return Err(failure(response).await);
+                }
+                collect(response.into_body()).await
+            };
+            tokio::time::timeout(CALL_TIMEOUT, reading)
+                .await
+                .unwrap_or_else(|_| Err(Error::Unavailable("no answer within 65 s".into())))
         })
     }
 }
 
 impl Inner {
     async fn send(&self, call: &Call) -> Result<Response<Incoming>, Error> {
-        let uri: Uri = format!("{}{}", self.server, path_and_query(call))
-            .parse()
-            .map_err(|error| Error::Malformed(format!("the request's address: {error}")))?;
         let method = match call.verb {
             Verb::Get | Verb::List | Verb::Watch => Method::GET,
             Verb::Create => Method::POST,
@@ -99,12 +116,12 @@ impl Inner {
             Verb::Patch => Method::PATCH,
             Verb::Delete | Verb::DeleteCollection => Method::DELETE,
         };
-        let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, "application/json");
-        request = request.header(header::USER_AGENT, concat!("pintle/", env!("CARGO_PKG_VERSION")));
-        if let Some(token) = &self.bearer_token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let (content_type, body) = match &call.body {
+        let accept = match (call.options.metadata_of, call.verb) {
+            (None, _) => "application/json",
+            (Some(_), Verb::List | Verb::DeleteCollection) => METADATA_LIST,
+            (Some(_), _) => METADATA,
+        };
+        let content = match &call.body {
             Body::None => (None, Bytes::new()),
             Body::Object(object) => (Some("application/json"), Bytes::from(object.encode())),
             Body::Json(bytes) => (Some("application/json"), bytes.clone()),
@@ -115,6 +132,24 @@ impl Inner {
                 (Some("application/json"), Bytes::from(bytes))
             }
         };
+        self.request(method, &path_and_query(call), accept, content).await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &str,
+        (content_type, body): (Option<&str>, Bytes),
+    ) -> Result<Response<Incoming>, Error> {
+        let uri: Uri = format!("{}{path}", self.server)
+            .parse()
+            .map_err(|error| Error::Malformed(format!("the request's address: {error}")))?;
+        let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, accept);
+        request = request.header(header::USER_AGENT, concat!("pintle/", env!("CARGO_PKG_VERSION")));
+        if let Some(token) = &self.bearer_token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
@@ -129,7 +164,7 @@ impl Inner {
         }
         let body = collect(response.into_body()).await?;
         if call.verb == Verb::List {
-            return list(&body, kind_of(&call.target)).map(Reply::List);
+            return list(&body, Wanted::of(&call)).map(Reply::List);
         }
         if let Some(status) = Status::decode(&body).filter(|_| is_status(&body)) {
             return Ok(Reply::Status(Box::new(status)));
@@ -139,7 +174,7 @@ impl Inner {
         if call.verb == Verb::DeleteCollection {
             return Ok(Reply::Status(Box::new(Status::success())));
         }
-        object(value, None).map(Reply::Object)
+        Wanted { kind: None, ..Wanted::of(&call) }.object(value).map(Reply::Object)
     }
 }
 
@@ -254,12 +289,32 @@ fn is_status(body: &[u8]) -> bool {
     serde_json::from_slice::<Head<'_>>(body).is_ok_and(|head| head.kind.as_deref() == Some("Status"))
 }
 
-fn object(value: serde_json::Value, kind: Option<&'static Kind>) -> Result<Arc<dyn Object>, Error> {
-    let text = |key: &str| value.get(key).and_then(|v| v.as_str()).unwrap_or_default();
-    let kind = kind
-        .or_else(|| api::kinds::find(text("apiVersion"), text("kind")))
-        .ok_or_else(|| Error::Malformed(format!("unknown kind {}, {}", text("apiVersion"), text("kind"))))?;
-    kind.decode_value(value).map(Arc::from).map_err(malformed)
+/// What an answer's objects are to become.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// What is served at the target: list items do not say theirs.
+    kind: Option<&'static Kind>,
+    /// Only the metadata, of this kind.
+    metadata_of: Option<&'static Kind>,
+}
+
+impl Wanted {
+    fn of(call: &Call) -> Self {
+        Self { kind: kind_of(&call.target), metadata_of: call.options.metadata_of }
+    }
+
+    fn object(self, mut value: serde_json::Value) -> Result<Arc<dyn Object>, Error> {
+        if let Some(kind) = self.metadata_of {
+            let metadata = serde_json::from_value(value["metadata"].take()).map_err(malformed)?;
+            return Ok(Arc::new(api::Custom::bare(kind, metadata)));
+        }
+        let text = |key: &str| value.get(key).and_then(|v| v.as_str()).unwrap_or_default();
+        let kind = self
+            .kind
+            .or_else(|| api::kinds::find(text("apiVersion"), text("kind")))
+            .ok_or_else(|| Error::Malformed(format!("unknown kind {}, {}", text("apiVersion"), text("kind"))))?;
+        kind.decode_value(value).map(Arc::from).map_err(malformed)
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -280,12 +335,15 @@ struct RawListMeta {
     remaining_item_count: Option<u64>,
 }
 
-fn list(body: &[u8], kind: Option<&'static Kind>) -> Result<List, Error> {
-    let kind = kind.ok_or_else(|| Error::Malformed("a list of a kind this client does not know".into()))?;
+fn list(body: &[u8], wanted: Wanted) -> Result<List, Error> {
     let raw: RawList<'_> = serde_json::from_slice(body).map_err(malformed)?;
-    let items = raw.items.unwrap_or_default();
-    let items: Result<Vec<Arc<dyn Object>>, Error> =
-        items.into_iter().map(|item| kind.decode(item.get().as_bytes()).map(Arc::from).map_err(malformed)).collect();
+    let item = |item: &serde_json::value::RawValue| match wanted {
+        Wanted { metadata_of: None, kind: Some(kind) } => {
+            kind.decode(item.get().as_bytes()).map(Arc::from).map_err(malformed)
+        }
+        _ => wanted.object(serde_json::from_str(item.get()).map_err(malformed)?),
+    };
+    let items: Result<Vec<Arc<dyn Object>>, Error> = raw.items.unwrap_or_default().into_iter().map(item).collect();
     Ok(List {
         resource_version: raw.metadata.resource_version,
         continue_token: raw.metadata.continue_token,
@@ -302,7 +360,7 @@ struct RawEvent<'a> {
     object: &'a serde_json::value::RawValue,
 }
 
-fn event(line: &Result<Bytes, Error>, kind: Option<&'static Kind>) -> WatchEvent {
+fn event(line: &Result<Bytes, Error>, wanted: Wanted) -> WatchEvent {
     let broken = |why: String| WatchEvent::Error(Box::new(Status::unavailable(why)));
     let line = match line {
         Ok(line) => line,
@@ -327,7 +385,7 @@ fn event(line: &Result<Bytes, Error>, kind: Option<&'static Kind>) -> WatchEvent
         }
         type_ => {
             let value = serde_json::from_slice(json).map_err(malformed);
-            match value.and_then(|value| object(value, kind)) {
+            match value.and_then(|value| wanted.object(value)) {
                 Ok(object) => match type_ {
                     "ADDED" => WatchEvent::Added(object),
                     "MODIFIED" => WatchEvent::Modified(object),

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use api::{Call, Reply, WatchEvent};
+use bytes::Bytes;
 
 use crate::Error;
 
@@ -16,4 +17,6 @@ pub trait Transport: Send + Sync + 'static {
     fn call(&self, call: Call) -> BoxFuture<Result<Reply, Error>>;
     /// A watch: the stream ends when the server ends it; an `Error` event comes last.
     fn watch(&self, call: Call) -> BoxFuture<Result<BoxStream<WatchEvent>, Error>>;
+    /// A document that describes the API, `/apis` for example, in the media type `accept`.
+    fn document(&self, path: &'static str, accept: &'static str) -> BoxFuture<Result<Bytes, Error>>;
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use api::Typed;
 use api::rbac::v1::{ClusterRole, PolicyRule};
 use base::{Clock, Random, TaskGroup};
-use client::{Client, Recorder, Reflectors, WorkQueue};
+use client::{Client, Recorder, Reflectors, Served, WorkQueue};
 
 pub use act::{Acting, Actor};
 pub use plan::{Op, Plan, Report, Step};
@@ -36,6 +36,8 @@ pub struct Context {
     /// The client to write with, by controller name: each has an identity of its own.
     pub client_for: Arc<dyn Fn(&str) -> Client + Send + Sync>,
     pub facts: Arc<Facts>,
+    /// Every resource there is, custom ones included.
+    pub served: Served,
     pub clock: Clock,
     pub random: Random,
     pub tasks: TaskGroup,
@@ -48,15 +50,6 @@ pub struct Facts {
     pub root_ca_pem: String,
     /// The pod network, of which nodes get their ranges; empty if somebody else gives them out.
     pub cluster_cidrs: Vec<String>,
-    /// Every resource that is stored, in the version it is stored in.
-    pub resources: Vec<Resource>,
-}
-
-/// A stored resource.
-#[derive(Debug, Clone, Copy)]
-pub struct Resource {
-    pub kind: &'static api::Kind,
-    pub namespaced: bool,
 }
 
 /// Verbs a controller needs on a resource, from which its ClusterRole is made.

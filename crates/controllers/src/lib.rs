@@ -25,9 +25,7 @@ mod service_account;
 mod taint_eviction;
 mod ttl_after_finished;
 
-pub use harness::{
-    Acting, Actor, AnyController, Context, Controller, Erased, Facts, Plan, Read, Resource, Step, View, Write,
-};
+pub use harness::{Acting, Actor, AnyController, Context, Controller, Erased, Facts, Plan, Read, Step, View, Write};
 
 /// Every controller.
 pub static ALL: &[&dyn AnyController] = &[

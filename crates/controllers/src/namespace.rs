@@ -1,21 +1,29 @@
 //! Empties namespaces that are being deleted, then lets them go.
 //!
-//! Upstream: pkg/controller/namespace/deletion. Pods go before what they may still use (ordered deletion, GA 1.34).
+//! Upstream: pkg/controller/namespace/deletion. What is deleted is every namespaced resource that discovery names at that
+//! moment, custom ones included. Pods go before what they may still use (ordered deletion, GA 1.34).
 
+mod conditions;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::core::v1::{Namespace, NamespaceCondition, Pod};
-use api::meta::v1::{DeleteOptions, Time};
-use api::{Body, Call, Kind, Object, Options, Reply, Target, Timestamp, Typed, Verb};
+use api::core::v1::{Namespace, Pod};
+use api::meta::v1::{DeleteOptions, Preconditions};
+use api::{Body, Call, Kind, List, Object, Options, Reply, Target, Typed, Verb};
+use client::discovery::{Discovered, Resource};
 use client::{Client, Error};
 
 use crate::harness::{Actor, Context, Read, Write};
+use conditions::Outcome;
 
 /// The finalizer that this controller serves.
 const FINALIZER: &str = "kubernetes";
 /// Objects that others must finalize send no event that is read here: look again after this long.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Objects asked for per page when what is left is counted.
+const PAGE_LEN: u64 = 500;
 
 pub struct Controller;
 
@@ -53,9 +61,13 @@ impl Actor for Controller {
         if !namespace.is_terminating() || !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(None);
         }
-        let remaining = empty(&namespace, context, client).await?;
-        report(&namespace, &remaining, context.clock.now(), client).await?;
-        if !remaining.is_empty() {
+        let outcome = empty(namespace.name(), client).await;
+        conditions::report(&namespace, &outcome, context.clock.now(), client).await?;
+        if outcome.has_failed() {
+            tracing::warn!(namespace = namespace.name(), "a namespace could not be emptied; its conditions tell why");
+            return Ok(Some(LOOK_AGAIN));
+        }
+        if !outcome.remaining.is_empty() {
             return Ok(Some(LOOK_AGAIN));
         }
         finalize(&namespace, client).await?;
@@ -63,155 +75,136 @@ impl Actor for Controller {
     }
 }
 
-/// A kind of which objects are left, and what they wait for.
+/// What is left of one resource.
 struct Remaining {
     kind: &'static Kind,
     count: usize,
     /// Finalizers, each with how many objects carry it.
-    finalizers: Vec<(String, usize)>,
+    finalizers: BTreeMap<String, usize>,
 }
 
-/// Asks for the deletion of everything; answers what is still there.
-async fn empty(namespace: &Namespace, context: &Context, client: &Client) -> Result<Vec<Remaining>, Error> {
-    let left = empty_kind(namespace, Pod::KIND, client).await?;
-    if let Some(pods) = left {
-        // While pods run, what they may use stays.
-        return Ok(vec![pods]);
+/// Asks for the deletion of everything; answers what is still there, and what went wrong.
+async fn empty(namespace: &str, client: &Client) -> Outcome {
+    let mut outcome = Outcome::default();
+    let discovered = client.discover().await.unwrap_or_else(|error| {
+        outcome.discovery = Some(error.to_string());
+        Discovered::default()
+    });
+    if let Some((count, text)) = discovered.failure() {
+        outcome.discovery = Some(format!("Discovery failed for some groups, {count} failing: {text}"));
     }
-    let mut remaining = Vec::new();
-    let resources = context.facts.resources.iter().filter(|resource| resource.namespaced && resource.kind != Pod::KIND);
-    for resource in resources {
-        remaining.extend(empty_kind(namespace, resource.kind, client).await?);
+    outcome.parsing = discovered.unparsed();
+    let all = discovered.preferred().into_iter().filter(|one| one.namespaced && one.can(&["delete"]));
+    let (pods, others): (Vec<&Resource>, Vec<&Resource>) = all.partition(|one| one.kind == Pod::KIND);
+    for resource in pods {
+        outcome.take(empty_resource(namespace, resource, client).await);
     }
-    Ok(remaining)
+    // While pods run, what they may use stays.
+    if outcome.remaining.is_empty() && outcome.content.is_empty() {
+        for resource in others {
+            outcome.take(empty_resource(namespace, resource, client).await);
+        }
+    }
+    outcome
 }
 
-async fn empty_kind(namespace: &Namespace, kind: &'static Kind, client: &Client) -> Result<Option<Remaining>, Error> {
-    let target = Target::kind(kind).namespaced(namespace.name());
-    if list(&target, client).await?.is_empty() {
+/// Deletes all objects of one resource; what is left of them, or why not.
+async fn empty_resource(namespace: &str, resource: &Resource, client: &Client) -> Result<Option<Remaining>, String> {
+    let kind = resource.kind;
+    let left = delete_all(namespace, resource, client).await.map_err(|error| error.to_string())?;
+    if left.as_ref().is_some_and(|left| left.finalizers.is_empty() && kind != Pod::KIND) {
+        // Nothing holds them, so they ought to be gone.
+        let gvr = format!("{}/{}, Resource={}", kind.group, kind.version, kind.plural);
+        return Err(format!("unexpected items still remain in namespace: {namespace} for gvr: {gvr}"));
+    }
+    Ok(left)
+}
+
+async fn delete_all(namespace: &str, resource: &Resource, client: &Client) -> Result<Option<Remaining>, Error> {
+    let kind = resource.kind;
+    if resource.can(&["list"]) && count(namespace, kind, client).await?.is_none() {
         return Ok(None);
     }
-    let mut call = Call::new(Verb::DeleteCollection, target.clone());
-    let options = DeleteOptions { propagation_policy: Some("Background".into()), ..Default::default() };
-    call.body = Body::Delete(Box::new(options));
-    client.call(call).await?;
-    let objects = list(&target, client).await?;
-    if objects.is_empty() {
+    if resource.can(&["deletecollection"]) {
+        let mut call = Call::new(Verb::DeleteCollection, Target::kind(kind).namespaced(namespace));
+        call.body = Body::Delete(Box::new(options(None)));
+        ignore_unserved(client.call(call).await)?;
+    } else if resource.can(&["list"]) {
+        delete_each(namespace, kind, client).await?;
+    }
+    if !resource.can(&["list"]) {
         return Ok(None);
     }
-    let mut finalizers: Vec<(String, usize)> = Vec::new();
-    for finalizer in objects.iter().flat_map(|object| object.metadata().finalizers.iter().flatten()) {
-        match finalizers.iter_mut().find(|(name, _)| name == finalizer) {
-            Some((_, count)) => *count += 1,
-            None => finalizers.push((finalizer.clone(), 1)),
-        }
-    }
-    Ok(Some(Remaining { kind, count: objects.len(), finalizers }))
+    count(namespace, kind, client).await
 }
 
-async fn list(target: &Target, client: &Client) -> Result<Vec<Arc<dyn Object>>, Error> {
-    let mut call = Call::new(Verb::List, target.clone());
-    call.options = Options { limit: Some(500), passing: true, ..Options::default() };
-    match client.call(call).await? {
-        Reply::List(list) => Ok(list.items),
-        Reply::Object(_) | Reply::Status(_) => Err(Error::Malformed("expected a list".into())),
+fn options(uid: Option<&str>) -> DeleteOptions {
+    DeleteOptions {
+        preconditions: uid.map(|uid| Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        propagation_policy: Some("Background".into()),
+        ..Default::default()
     }
 }
 
-/// The conditions of a namespace that is going away.
-async fn report(namespace: &Namespace, remaining: &[Remaining], now: Timestamp, client: &Client) -> Result<(), Error> {
-    let content: Vec<String> = remaining
-        .iter()
-        .map(|left| {
-            // With its dot even where the group is empty, as upstream has it.
-            format!("{}.{} has {} resource instances", left.kind.plural, left.kind.group, left.count)
-        })
-        .collect();
-    let finalizers: Vec<String> = remaining
-        .iter()
-        .flat_map(|left| &left.finalizers)
-        .map(|(name, count)| format!("{name} in {count} resource instances"))
-        .collect();
-    let wanted = [
-        (
-            "NamespaceDeletionDiscoveryFailure",
-            false,
-            "ResourcesDiscovered",
-            "All resources successfully discovered".into(),
-        ),
-        (
-            "NamespaceDeletionGroupVersionParsingFailure",
-            false,
-            "ParsedGroupVersions",
-            "All legacy kube types successfully parsed".into(),
-        ),
-        (
-            "NamespaceDeletionContentFailure",
-            false,
-            "ContentDeleted",
-            "All content successfully deleted, may be waiting on finalization".into(),
-        ),
-        if content.is_empty() {
-            ("NamespaceContentRemaining", false, "ContentRemoved", "All content successfully removed".into())
-        } else {
-            (
-                "NamespaceContentRemaining",
-                true,
-                "SomeResourcesRemain",
-                format!("Some resources are remaining: {}", content.join(", ")),
-            )
-        },
-        if finalizers.is_empty() {
-            (
-                "NamespaceFinalizersRemaining",
-                false,
-                "ContentHasNoFinalizers",
-                "All content-preserving finalizers finished".to_owned(),
-            )
-        } else {
-            (
-                "NamespaceFinalizersRemaining",
-                true,
-                "SomeFinalizersRemain",
-                format!("Some content in the namespace has finalizers remaining: {}", finalizers.join(", ")),
-            )
-        },
-    ];
-    let mut status = namespace.status.clone().unwrap_or_default();
-    let conditions = status.conditions.get_or_insert_default();
-    for (type_, holds, reason, message) in wanted {
-        let state = if holds { "True" } else { "False" };
-        let old = conditions.iter().position(|condition| condition.type_ == type_);
-        let same =
-            old.is_some_and(|at| conditions[at].status == state && conditions[at].message.as_deref() == Some(&message));
-        if same {
-            continue;
-        }
-        let new = NamespaceCondition {
-            type_: type_.into(),
-            status: state.into(),
-            reason: Some(reason.into()),
-            message: Some(message),
-            last_transition_time: Some(Time(now)),
-        };
-        match old {
-            Some(at) => conditions[at] = new,
-            None => conditions.push(new),
-        }
-    }
-    if Some(&status) == namespace.status.as_ref()
-        || (remaining.is_empty() && namespace.status.as_ref().is_none_or(|s| s.conditions.is_none()))
-    {
-        // Nothing to tell, or nobody who will read it before the namespace is gone.
-        return Ok(());
-    }
-    let mut new = namespace.clone();
-    new.status = Some(status);
-    match client.update_status(new).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.is_conflict() => Ok(()),
+/// A resource that went meanwhile has no objects.
+fn ignore_unserved<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(reply) => Ok(Some(reply)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(Error::Status(status)) if status.code() == 405 => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+async fn page(
+    namespace: &str,
+    kind: &'static Kind,
+    continue_token: Option<String>,
+    client: &Client,
+) -> Result<Option<List>, Error> {
+    let mut call = Call::new(Verb::List, Target::kind(kind).namespaced(namespace));
+    call.options = Options { limit: Some(PAGE_LEN), continue_token, metadata_of: Some(kind), ..Options::default() };
+    match ignore_unserved(client.call(call).await)? {
+        Some(Reply::List(list)) => Ok(Some(list)),
+        None => Ok(None),
+        Some(Reply::Object(_) | Reply::Status(_)) => Err(Error::Malformed("expected a list".into())),
+    }
+}
+
+/// Counts what there is of a resource; `None` if nothing.
+async fn count(namespace: &str, kind: &'static Kind, client: &Client) -> Result<Option<Remaining>, Error> {
+    let mut left = Remaining { kind, count: 0, finalizers: BTreeMap::new() };
+    let mut token = None;
+    while let Some(list) = page(namespace, kind, token.take(), client).await? {
+        left.count += list.items.len();
+        for finalizer in list.items.iter().flat_map(|object| object.metadata().finalizers.iter().flatten()) {
+            *left.finalizers.entry(finalizer.clone()).or_default() += 1;
+        }
+        if list.continue_token.is_empty() {
+            break;
+        }
+        token = Some(list.continue_token);
+    }
+    Ok((left.count > 0).then_some(left))
+}
+
+/// Deletes objects one by one, where a collection cannot be deleted as a whole.
+async fn delete_each(namespace: &str, kind: &'static Kind, client: &Client) -> Result<(), Error> {
+    let mut token = None;
+    while let Some(list) = page(namespace, kind, token.take(), client).await? {
+        for object in &list.items {
+            let target = Target::kind(kind).namespaced(namespace).named(object.name());
+            let mut call = Call::new(Verb::Delete, target);
+            call.options.metadata_of = Some(kind);
+            call.body = Body::Delete(Box::new(options(Some(object.uid()))));
+            ignore_unserved(client.call(call).await)?;
+        }
+        if list.continue_token.is_empty() {
+            break;
+        }
+        token = Some(list.continue_token);
+    }
+    Ok(())
 }
 
 /// Removes our finalizer; with the last one the namespace is gone.

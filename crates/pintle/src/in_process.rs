@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::{Call, Reply, WatchEvent};
 use apiserver::{Caller, Server};
-use client::{BoxFuture, BoxStream, Client, Error, Transport};
+use client::{BoxFuture, BoxStream, Bytes, Client, Error, Transport};
 use futures_util::StreamExt;
 
 /// One caller's way to the server.
@@ -22,24 +22,25 @@ pub fn client(server: &Arc<Server>, caller: Caller) -> Client {
 impl Transport for InProcess {
     fn call(&self, call: Call) -> BoxFuture<Result<Reply, Error>> {
         let (server, caller) = (self.server.clone(), self.caller.clone());
-        let passing = call.options.passing;
-        Box::pin(async move {
-            let answer = server.call(&caller, call).await?;
-            Ok(if passing { answer.into_passing_reply()? } else { answer.into_reply()? })
-        })
+        let options = call.options.clone();
+        Box::pin(async move { Ok(server.call(&caller, call).await?.into_reply_for(&options)?) })
     }
 
     fn watch(&self, call: Call) -> BoxFuture<Result<BoxStream<WatchEvent>, Error>> {
         let (server, caller) = (self.server.clone(), self.caller.clone());
         Box::pin(async move {
-            let passing = call.options.passing;
-            let stream = server.watch(&caller, call).await?;
-            let stream = if passing { stream.passing() } else { stream };
+            let options = call.options.clone();
+            let stream = server.watch(&caller, call).await?.in_form_of(&options);
             let events = futures_util::stream::unfold(stream, |mut stream| async move {
                 let event = stream.next().await?;
                 Some((event, stream))
             });
             Ok(events.boxed() as BoxStream<WatchEvent>)
         })
+    }
+
+    fn document(&self, path: &'static str, accept: &'static str) -> BoxFuture<Result<Bytes, Error>> {
+        let (server, caller) = (self.server.clone(), self.caller.clone());
+        Box::pin(async move { Ok(server.document(&caller, path, accept).await?) })
     }
 }

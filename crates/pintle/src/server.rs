@@ -11,7 +11,7 @@ use api::meta::v1::ObjectMeta;
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject};
 use apiserver::{Caller, Server, audit, authn, authz, bootstrap, drain, http, seal};
 use base::{Clock, Random, TaskGroup};
-use client::{Client, Reflectors};
+use client::{Client, Reflectors, Served};
 use pki::authority::{Authority, Leaf};
 use store::Store;
 
@@ -309,17 +309,9 @@ pub fn reflectors(common: &Common, server: &Arc<Server>) -> Reflectors {
 
 fn start_controllers(common: &Common, authority: &Authority, server: &Arc<Server>) {
     let shared = reflectors(common, server);
-    let stored = resources::ALL
-        .iter()
-        .filter(|r| r.stored_as().is_none() && matches!(r.storage(), resources::Storage::Stored { .. }));
-    let resources = stored.map(|resource| controllers::Resource {
-        kind: resource.kind(),
-        namespaced: resource.scope() == resources::Scope::Namespaced,
-    });
     let facts = controllers::Facts {
         root_ca_pem: authority.ca().cert_pem().to_owned(),
         cluster_cidrs: vec![common.arguments.cluster_cidr.clone()],
-        resources: resources.collect(),
     };
     let facts = Arc::new(facts);
     // The embedded store has one server at a time (its lock sees to that), so a server that comes back takes its own
@@ -349,6 +341,7 @@ fn start_controllers(common: &Common, authority: &Authority, server: &Arc<Server
                         client_of(&server, &user, &["system:serviceaccounts", "system:serviceaccounts:kube-system"])
                     }),
                     facts: facts.clone(),
+                    served: Served::start(controllers_shared.client(), &random, &tasks),
                     clock,
                     random: random.clone(),
                     tasks,

@@ -1,22 +1,50 @@
 //! From the words people use for resources (`deploy`, `Pod`, `events.events.k8s.io`) to the catalogue.
 
 use anyhow::{Result, bail};
-use api::Target;
+use api::{Kind, Target};
 use resources::{AnyStrategy, Scope};
 
-/// Where an object is: its resource, namespace (`None`: cluster-scoped) and name.
+use crate::{Cluster, cluster};
+
+/// A resource: one of the catalogue, or one defined while the cluster runs.
 #[derive(Clone, Copy)]
-pub struct Found(pub &'static dyn AnyStrategy);
+pub struct Found {
+    kind: &'static Kind,
+    namespaced: bool,
+    strategy: Option<&'static dyn AnyStrategy>,
+}
+
+impl From<&'static dyn AnyStrategy> for Found {
+    fn from(strategy: &'static dyn AnyStrategy) -> Self {
+        let namespaced = strategy.scope() == Scope::Namespaced;
+        Self { kind: strategy.kind(), namespaced, strategy: Some(strategy) }
+    }
+}
 
 impl Found {
     /// Whether objects of it live in namespaces.
     pub fn namespaced(self) -> bool {
-        self.0.scope() == Scope::Namespaced
+        self.namespaced
+    }
+
+    /// Whether it was defined while the cluster runs.
+    pub fn is_custom(self) -> bool {
+        self.kind.is_custom()
+    }
+
+    /// How it is shown in tables, if it is in the catalogue.
+    pub fn strategy(self) -> Option<&'static dyn AnyStrategy> {
+        self.strategy
+    }
+
+    /// The kind of its objects.
+    pub fn kind(self) -> &'static Kind {
+        self.kind
     }
 
     /// The collection, in `namespace` if the resource has namespaces.
     pub fn target(self, namespace: Option<&str>) -> Target {
-        let target = Target::kind(self.0.kind());
+        let target = Target::kind(self.kind);
         match namespace.filter(|_| self.namespaced()) {
             Some(namespace) => target.namespaced(namespace),
             None => target,
@@ -25,12 +53,12 @@ impl Found {
 
     /// `deployments.apps`, as in messages.
     pub fn qualified(self) -> String {
-        api::status::qualified(self.0.names().plural, self.0.kind().group)
+        api::status::qualified(self.kind.plural, self.kind.group)
     }
 
     /// `deployment.apps`, as kubectl names objects.
     pub fn singular(self) -> String {
-        api::status::qualified(&self.0.kind().kind.to_lowercase(), self.0.kind().group)
+        api::status::qualified(&self.kind.kind.to_lowercase(), self.kind.group)
     }
 }
 
@@ -54,7 +82,7 @@ pub fn named(word: &str) -> Result<Found> {
         called && group.is_none_or(|group| group == kind.group)
     });
     match found {
-        Some(strategy) => Ok(Found(*strategy)),
+        Some(strategy) => Ok(Found::from(*strategy)),
         None => bail!("error: the server doesn't have a resource type {word:?}"),
     }
 }
@@ -69,7 +97,23 @@ pub fn of_kind(api_version: &str, kind: &str) -> Result<Found> {
         own.kind == kind && (api_version.is_empty() || own.api_version == api_version)
     });
     match found {
-        Some(strategy) => Ok(Found(*strategy)),
+        Some(strategy) => Ok(Found::from(*strategy)),
         None => bail!("no matches for kind {kind:?} in version {api_version:?}"),
+    }
+}
+
+/// As [`of_kind`], custom resources included.
+///
+/// # Errors
+/// As [`of_kind`].
+pub async fn served(cluster: &Cluster, api_version: &str, kind: &str) -> Result<Found> {
+    let built_in = of_kind(api_version, kind);
+    if built_in.is_ok() {
+        return built_in;
+    }
+    let discovered = cluster.client(&cluster::admin()).discover().await?;
+    match discovered.of_kind(api_version, kind) {
+        Some(resource) => Ok(Found { kind: resource.kind, namespaced: resource.namespaced, strategy: None }),
+        None => built_in,
     }
 }

@@ -164,9 +164,9 @@ async fn can_i(cluster: &Cluster, arguments: &Arguments, verb: &str, resource: &
     let found = catalogue::named(resource)?;
     let attributes = ResourceAttributes {
         verb: Some(verb.to_owned()),
-        group: Some(found.0.kind().group.to_owned()),
-        version: Some(found.0.kind().version.to_owned()),
-        resource: Some(found.0.names().plural.to_owned()),
+        group: Some(found.kind().group.to_owned()),
+        version: Some(found.kind().version.to_owned()),
+        resource: Some(found.kind().plural.to_owned()),
         subresource: arguments.subresource.clone(),
         name: name.map(str::to_owned),
         namespace: found.namespaced().then(|| arguments.namespace.clone()),

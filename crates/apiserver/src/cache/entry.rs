@@ -174,6 +174,18 @@ impl Entry {
         }
     }
 
+    /// The metadata alone, said to be of `kind`; nothing is converted.
+    ///
+    /// # Errors
+    /// As [`Entry::object`].
+    pub fn metadata_only(&self, kind: &'static Kind) -> Result<Arc<dyn Object>, Status> {
+        let mut json = Vec::new();
+        self.write_metadata(&mut json);
+        let metadata = serde_json::from_slice(&json)
+            .map_err(|error| undecodable(&self.key, &api::codec::DecodeError::from(error)))?;
+        Ok(shared(Box::new(api::Custom::bare(kind, metadata)), self.revision))
+    }
+
     /// The whole typed form, to change and write back.
     ///
     /// # Errors

@@ -182,10 +182,8 @@ impl Watcher {
                 return step;
             }
             self.signal.borrow_and_update();
-            if self.cache.is_closed() {
-                self.ended = true;
-                continue;
-            }
+            // Before it was closed, what was deleted last is told.
+            let closed = self.cache.is_closed();
             // Read before the ring: what is not in the ring now is later than this.
             let progress = self.caches.progress();
             match self.read() {
@@ -199,6 +197,10 @@ impl Watcher {
                         return Step::Events(out);
                     }
                     tokio::task::consume_budget().await;
+                    continue;
+                }
+                Ok(None) if closed => {
+                    self.ended = true;
                     continue;
                 }
                 Ok(None) => self.revision = self.revision.max(progress),

@@ -31,7 +31,8 @@ pub async fn get(
     let name = target.name.as_deref().unwrap_or_default();
     let entry = current(server, cache, &cache.key(namespace, name)).await?;
     let entry = entry.ok_or_else(|| resource.not_found(name))?;
-    let entry = resource.served_one(server, entry).await?;
+    // Metadata is the same in every version.
+    let entry = if options.metadata_of.is_some() { entry } else { resource.served_one(server, entry).await? };
     Ok(Answer::ok(Payload::Entry(resource.clone(), entry)).warn(deprecation(resource)))
 }
 
@@ -40,7 +41,9 @@ pub async fn list(server: &Server, resource: &Arc<Resource>, call: &Call) -> Res
     let cache = resource.cache("list")?;
     let options = list_options(server, resource, call)?;
     let mut listed = server.caches().list(cache, &options).await?;
-    listed.entries = resource.served(server, listed.entries).await?;
+    if call.options.metadata_of.is_none() {
+        listed.entries = resource.served(server, listed.entries).await?;
+    }
     Ok(Answer::ok(Payload::List(resource.clone(), listed)).warn(deprecation(resource)))
 }
 

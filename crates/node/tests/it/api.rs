@@ -189,6 +189,10 @@ fn merge(old: &mut Value, patch: &Value, strategic: bool) {
 struct Door(Arc<Api>);
 
 impl Transport for Door {
+    fn document(&self, path: &'static str, _: &'static str) -> BoxFuture<Result<client::Bytes, Error>> {
+        Box::pin(async move { Err(Error::Unavailable(format!("{path} is not served here"))) })
+    }
+
     fn call(&self, call: Call) -> BoxFuture<Result<Reply, Error>> {
         let api = self.0.clone();
         Box::pin(async move { Ok(api.answer(call)?) })

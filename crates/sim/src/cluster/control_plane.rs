@@ -8,7 +8,7 @@ use api::meta::v1::ObjectMeta;
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject};
 use apiserver::{Server, admission, authn, authz, bootstrap};
 use base::{Clock, Random, TaskGroup};
-use client::Reflectors;
+use client::{Reflectors, Served};
 use store::Store;
 
 use super::{Options, caller, in_process};
@@ -81,13 +81,6 @@ impl Plane {
     }
 
     fn start_controllers(&self, server: &Arc<Server>, reflectors: &Reflectors, root_ca_pem: &str) {
-        let stored = resources::ALL
-            .iter()
-            .filter(|r| r.stored_as().is_none() && matches!(r.storage(), resources::Storage::Stored { .. }));
-        let resources = stored.map(|resource| controllers::Resource {
-            kind: resource.kind(),
-            namespaced: resource.scope() == resources::Scope::Namespaced,
-        });
         let server = server.clone();
         let context = controllers::Context {
             reflectors: reflectors.clone(),
@@ -97,8 +90,8 @@ impl Plane {
             facts: Arc::new(controllers::Facts {
                 root_ca_pem: root_ca_pem.to_owned(),
                 cluster_cidrs: vec![CLUSTER_CIDR.to_owned()],
-                resources: resources.collect(),
             }),
+            served: Served::start(reflectors.client(), &self.random, &self.tasks),
             clock: self.clock,
             random: self.random.clone(),
             tasks: self.tasks.clone(),

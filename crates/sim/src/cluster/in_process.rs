@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::{Call, Reply, WatchEvent};
 use apiserver::{Caller, Server};
-use client::{BoxFuture, BoxStream, Client, Error, Transport};
+use client::{BoxFuture, BoxStream, Bytes, Client, Error, Transport};
 use futures_util::StreamExt;
 
 struct InProcess {
@@ -21,18 +21,25 @@ pub fn client(server: &Arc<Server>, caller: Arc<Caller>) -> Client {
 impl Transport for InProcess {
     fn call(&self, call: Call) -> BoxFuture<Result<Reply, Error>> {
         let (server, caller) = (self.server.clone(), self.caller.clone());
-        Box::pin(async move { Ok(server.call(&caller, call).await?.into_reply()?) })
+        let options = call.options.clone();
+        Box::pin(async move { Ok(server.call(&caller, call).await?.into_reply_for(&options)?) })
     }
 
     fn watch(&self, call: Call) -> BoxFuture<Result<BoxStream<WatchEvent>, Error>> {
         let (server, caller) = (self.server.clone(), self.caller.clone());
         Box::pin(async move {
-            let stream = server.watch(&caller, call).await?;
+            let options = call.options.clone();
+            let stream = server.watch(&caller, call).await?.in_form_of(&options);
             let events = futures_util::stream::unfold(stream, |mut stream| async move {
                 let event = stream.next().await?;
                 Some((event, stream))
             });
             Ok(events.boxed() as BoxStream<WatchEvent>)
         })
+    }
+
+    fn document(&self, path: &'static str, accept: &'static str) -> BoxFuture<Result<Bytes, Error>> {
+        let (server, caller) = (self.server.clone(), self.caller.clone());
+        Box::pin(async move { Ok(server.document(&caller, path, accept).await?) })
     }
 }

@@ -29,7 +29,8 @@ pub fn render(found: Found, objects: &[Arc<dyn Object>], now: Timestamp, options
     if objects.is_empty() {
         return String::new();
     }
-    let columns = found.0.columns();
+    let Some(strategy) = found.strategy() else { return String::new() };
+    let columns = strategy.columns();
     let mut rows = vec![Vec::new()];
     let shown: Vec<bool> = columns.iter().map(|column| options.wide || column.priority == 0).collect();
     if options.namespaces {
@@ -44,7 +45,7 @@ pub fn render(found: Found, objects: &[Arc<dyn Object>], now: Timestamp, options
         if options.namespaces {
             row.push(object.namespace().to_owned());
         }
-        let cells = found.0.cells(&**object, now);
+        let cells = strategy.cells(&**object, now);
         for (index, cell) in cells.iter().enumerate().filter(|(index, _)| shown.get(*index) == Some(&true)) {
             let text = text(cell);
             row.push(if index == 0 && options.kind { format!("{}/{text}", found.singular()) } else { text });

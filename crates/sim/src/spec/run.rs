@@ -161,7 +161,7 @@ impl Runner<'_> {
             bail!("there is no document");
         }
         for expected in &documents {
-            let found = submit::found(expected)?;
+            let found = submit::found(self.cluster, expected).await?;
             let wait = block.settings.duration.unwrap_or_default();
             match block.does {
                 Does::Now => {

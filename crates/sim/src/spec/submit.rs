@@ -35,13 +35,13 @@ pub fn caller_of(settings: &Settings) -> Arc<Caller> {
 /// The resource of a document.
 ///
 /// # Errors
-/// If it is not in the catalogue.
-pub fn found(document: &Value) -> Result<Found> {
+/// If it is not served.
+pub async fn found(cluster: &Cluster, document: &Value) -> Result<Found> {
     let text = |key: &str| document[key].as_str().unwrap_or_default();
     if text("kind").is_empty() {
         bail!("a document has no kind");
     }
-    catalogue::of_kind(text("apiVersion"), text("kind"))
+    catalogue::served(cluster, text("apiVersion"), text("kind")).await
 }
 
 /// Where a document's object is, or its collection if it has no name.
@@ -98,7 +98,7 @@ impl Submitter {
         settings: &Settings,
         options: &Options,
     ) -> Result<Got> {
-        let found = found(document)?;
+        let found = found(cluster, document).await?;
         let target = target(found, document, settings);
         let mut collection = target.clone();
         collection.name = None;
@@ -119,7 +119,8 @@ impl Submitter {
                 let before = self.applied.insert(key, document.clone());
                 if exists {
                     let patch = patch_from(before.as_ref().unwrap_or(&Value::Null), document);
-                    (Verb::Patch, target, Body::Patch(PatchKind::Strategic, Bytes::from(patch.to_string())))
+                    let kind = if found.is_custom() { PatchKind::Merge } else { PatchKind::Strategic };
+                    (Verb::Patch, target, Body::Patch(kind, Bytes::from(patch.to_string())))
                 } else {
                     (Verb::Create, collection, body)
                 }
