@@ -121,6 +121,9 @@ impl Discovered {
 
     fn read(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let document: Document = serde_json::from_slice(bytes).map_err(|e| Error::Malformed(e.to_string()))?;
+        if document.kind != "APIGroupDiscoveryList" {
+            return Err(Error::Malformed(format!("expected an APIGroupDiscoveryList, got {:?}", document.kind)));
+        }
         for group in document.items {
             let name = group.metadata.name;
             for version in group.versions {
@@ -169,6 +172,8 @@ impl Discovered {
 
 #[derive(Deserialize)]
 struct Document {
+    #[serde(default)]
+    kind: String,
     #[serde(default)]
     items: Vec<RawGroup>,
 }
@@ -415,7 +420,7 @@ mod tests {
                 "scope": "Namespaced", "verbs": verbs, "subresources": [
                 {"subresource": "scale", "responseKind": {"group": "autoscaling", "version": "v1", "kind": "Scale"}}]})
         };
-        json!({"items": [
+        json!({"kind": "APIGroupDiscoveryList", "items": [
             {"metadata": {"name": "apps"}, "versions": [{"version": "v1", "freshness": "Current", "resources": [
                 {"resource": "deployments", "responseKind": {"kind": "Deployment"}, "scope": "Namespaced",
                  "verbs": ["get", "list"]}]}]},
@@ -435,7 +440,7 @@ mod tests {
         let preferred: Vec<&str> = found.preferred().iter().map(|one| one.kind.api_version).collect();
         assert_eq!(preferred, ["apps/v1", "example.com/v2"]);
         let deployment = found.of_kind("apps/v1", "Deployment").unwrap();
-        assert!(std::ptr::eq(deployment.kind, <api::apps::v1::Deployment as Typed>::KIND), "built-in kinds are ours");
+        assert!(!deployment.kind.is_custom(), "built-in kinds are ours");
         let old = found.of_kind("example.com/v1", "Cat").unwrap();
         assert!(old.kind.is_custom() && !old.can(&["list", "delete"]));
         assert_eq!(old.subresources[0].name, "scale");
@@ -456,7 +461,9 @@ mod tests {
             "unable to retrieve the complete list of server APIs: example.com/v2: stale GroupVersion discovery: \
              example.com/v2"
         );
-        assert!(found.read(b"[]").is_err());
+        for bad in ["[]", "{}", r#"{"kind": "APIGroupList", "groups": []}"#] {
+            assert!(Discovered::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     fn crd(versions: &[(&str, bool)], established: &str) -> CustomResourceDefinition {

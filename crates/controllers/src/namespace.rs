@@ -1,7 +1,7 @@
 //! Empties namespaces that are being deleted, then lets them go.
 //!
-//! Upstream: pkg/controller/namespace/deletion. What is deleted is every namespaced resource that discovery names at that
-//! moment, custom ones included. Pods go before what they may still use (ordered deletion, GA 1.34).
+//! Upstream: pkg/controller/namespace/deletion. What is deleted is every namespaced resource that discovery names at
+//! that moment, custom ones included. Pods go before what they may still use (ordered deletion, GA 1.34).
 
 mod conditions;
 

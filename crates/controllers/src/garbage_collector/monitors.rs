@@ -196,8 +196,8 @@ mod tests {
         };
         let reviews = json!({"metadata": {"name": "b.io"}, "versions": [{"version": "v1", "resources": [{
             "resource": "reviews", "responseKind": {"kind": "Review"}, "verbs": ["create"]}]}]});
-        let document =
-            json!({"items": [of("", "events"), of("events.k8s.io", "events"), of("a.io", "events"), reviews]});
+        let items = [of("", "events"), of("events.k8s.io", "events"), of("a.io", "events"), reviews];
+        let document = json!({"kind": "APIGroupDiscoveryList", "items": items});
         let discovered = Discovered::parse(document.to_string().as_bytes()).unwrap();
         let names: Vec<Name> = wanted(&discovered).into_keys().collect();
         assert_eq!(names, [("a.io", "events")]);

@@ -177,14 +177,14 @@ mod tests {
         assert_eq!(
             shown(&outcome),
             [
-                "NamespaceDeletionDiscoveryFailure True DiscoveryFailed: Discovery failed for some groups, 1 failing: it \
-                 is away",
+                "NamespaceDeletionDiscoveryFailure True DiscoveryFailed: Discovery failed for some groups, 1 failing: \
+                 it is away",
                 "NamespaceDeletionGroupVersionParsingFailure True GroupVersionParsingFailed: unexpected GroupVersion \
                  string: a/b/c",
                 "NamespaceDeletionContentFailure True ContentDeletionFailed: Failed to delete all resource types, 2 \
                  remaining: a, z",
-                "NamespaceContentRemaining True SomeResourcesRemain: Some resources are remaining: cats.example.com has \
-                 3 resource instances",
+                "NamespaceContentRemaining True SomeResourcesRemain: Some resources are remaining: cats.example.com \
+                 has 3 resource instances",
                 "NamespaceFinalizersRemaining True SomeFinalizersRemain: Some content in the namespace has finalizers \
                  remaining: a.b/c in 2 resource instances",
             ]
