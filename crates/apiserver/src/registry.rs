@@ -3,6 +3,7 @@
 //! admission, store.
 
 mod certificates;
+mod component_status;
 mod create;
 mod delete;
 mod eviction;
@@ -72,7 +73,12 @@ pub async fn call(
         return Err(method_not_allowed(resource, verb.as_str()));
     }
     if resource.cache.is_none() {
-        return create::virtual_object(server, caller, resource, &call, trail).await;
+        return match (resource.plural(), verb) {
+            ("bindings", _) => pod::bind_named_in_body(server, caller, &call, trail).await,
+            ("componentstatuses", Verb::Get) => component_status::get(server, resource, target).await,
+            ("componentstatuses", _) => component_status::list(server, resource, &call).await,
+            _ => create::virtual_object(server, caller, resource, &call, trail).await,
+        };
     }
     match verb {
         Verb::Get if subresource.is_empty() => return read::get(server, resource, target, options).await,
@@ -81,19 +87,8 @@ pub async fn call(
         _ => {}
     }
     let cache = resource.cache(verb.as_str())?;
-    let mut context = Context {
-        server,
-        caller,
-        resource,
-        cache,
-        target,
-        options,
-        subresource,
-        warnings: Vec::new(),
-        trail,
-        recorded: false,
-        connect: None,
-    };
+    let mut context = Context::new(server, caller, (resource, cache), target, options, subresource);
+    context.trail = trail;
     context.warnings.extend(resource.custom.as_ref().and_then(|version| version.deprecation.clone()));
     let answer = if subresource.is_empty() {
         context.main(*verb, body, &call).await
@@ -126,6 +121,32 @@ pub fn check_scope(resource: &Resource, verb: Verb, target: &Target) -> Result<(
 
 fn method_not_allowed(resource: &Resource, verb: &str) -> Status {
     Status::method_not_allowed(resource.group(), resource.plural(), verb)
+}
+
+impl<'a> Context<'a> {
+    /// At the start of a write: `subresource` is `""` for the resource itself.
+    pub(crate) fn new(
+        server: &'a Server,
+        caller: &'a Arc<Caller>,
+        (resource, cache): (&'a Arc<Resource>, &'a Arc<Cache>),
+        target: &'a Target,
+        options: &'a api::Options,
+        subresource: &'a str,
+    ) -> Self {
+        Self {
+            server,
+            caller,
+            resource,
+            cache,
+            target,
+            options,
+            subresource,
+            warnings: Vec::new(),
+            trail: None,
+            recorded: false,
+            connect: None,
+        }
+    }
 }
 
 impl Context<'_> {
@@ -311,19 +332,9 @@ pub async fn admit_connect(
     let cache = resource.cache("connect")?;
     let options = api::Options::default();
     let subresource = target.subresource.as_deref().unwrap_or_default();
-    let mut context = Context {
-        server,
-        caller,
-        resource,
-        cache,
-        target,
-        options: &options,
-        subresource,
-        warnings: Vec::new(),
-        trail,
-        recorded: false,
-        connect: admission::connect_options(resource.plural(), subresource, query),
-    };
+    let mut context = Context::new(server, caller, (resource, cache), target, &options, subresource);
+    context.trail = trail;
+    context.connect = admission::connect_options(resource.plural(), subresource, query);
     context.admit(Phase::Mutate, Operation::Connect, None, None, None).await?;
     context.admit(Phase::Validate, Operation::Connect, None, None, None).await
 }

@@ -41,6 +41,8 @@ pub use strategy::{
 
 /// Every resource, in discovery order within its group.
 pub static ALL: &[&dyn AnyStrategy] = &[
+    &Erased(core::binding::Strategy),
+    &Erased(core::component_status::Strategy),
     &Erased(core::config_map::Strategy),
     &Erased(core::endpoints::Strategy),
     &Erased(core::event::Strategy),

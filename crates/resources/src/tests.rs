@@ -31,6 +31,8 @@ fn names_scopes_and_keys_are_upstreams() {
     };
     let text = ALL.iter().map(line).collect::<Vec<_>>().join("\n");
     expect![[r#"
+        v1/bindings n - Binding [] []
+        v1/componentstatuses c - ComponentStatus [cs] []
         v1/configmaps n configmaps ConfigMap [cm] []
         v1/endpoints n services/endpoints Endpoints [ep] []
         v1/events n events Event [ev] []

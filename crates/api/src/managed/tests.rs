@@ -302,7 +302,7 @@ fn appliers_share_the_lists_and_maps_of_a_custom_resource() {
     let both = both.expect("no conflict");
     assert_eq!(
         both["spec"],
-        json!({"fur": "grey", "toys": [{"name": "b"}, {"name": "a", "price": 1}], "friends": ["y", "x"],
+        json!({"fur": "grey", "toys": [{"name": "a", "price": 1}, {"name": "b"}], "friends": ["x", "y"],
                "chip": {"n": "1"}})
     );
     let refused = apply(Some(&both), json!({"toys": [{"name": "a", "price": 2}]}), "two", false).expect_err("owned");
@@ -359,4 +359,29 @@ fn owners_in_another_version_are_asked_in_theirs() {
     let merge = Merge::begin(Some(&live), tom(json!({"fur": "red"})), (&shape).into(), &writer).expect("fits");
     let merged = merge.finish(Some(&[]), false).expect("nobody's");
     assert_eq!(fields_of(&merged, "elder"), Value::Null);
+}
+
+/// Where an apply puts items: those only the object has before what the configuration puts next.
+#[test]
+fn items_of_both_are_in_the_configurations_order() {
+    let list = |names: &str| -> Value {
+        containers(names.chars().map(|name| json!({"name": name.to_string(), "image": "i"})).collect())
+    };
+    for (live, config, wanted) in [
+        ("m", "j", "mj"),
+        ("ab", "xb", "axb"),
+        ("abc", "ca", "bca"),
+        ("abc", "xc", "abxc"),
+        ("abc", "cx", "abcx"),
+        ("abcd", "db", "acdb"),
+        ("ab", "", "ab"),
+        ("", "ba", "ba"),
+        ("abc", "xayczb", "xaycz b"),
+    ] {
+        let mut object = list(live);
+        walk::merge(&mut object, &list(config), deployment(), &[]);
+        let merged = object.pointer("/spec/template/spec/containers").and_then(Value::as_array).cloned();
+        let merged: String = merged.unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+        assert_eq!(merged, wanted.replace(' ', ""), "{config} onto {live}");
+    }
 }

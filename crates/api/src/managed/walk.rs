@@ -1,6 +1,8 @@
 //! Walks of typed value trees: which fields a value has, how two values differ, how a configuration merges, and what
 //! goes with fields that nobody owns any more.
 
+use std::collections::{HashMap, HashSet, VecDeque};
+
 use serde_json::{Map, Value};
 
 use super::Set;
@@ -330,38 +332,49 @@ fn merge_value(object: &mut Value, config: &Value, place: Place<'_>) {
     }
 }
 
-/// The configuration's items in its order; the others where they stood among them.
+/// The configuration's items in its order. An item that only the object has stays behind the one it stood behind, and
+/// so before what the configuration puts next there; a new one that the configuration ends with comes last.
 fn merge_list(object: &mut Vec<Value>, config: &[Value], place: Place<'_>) {
     let (keys, of) = match place.parts() {
         Parts::Keyed(keys, of) => (Some(keys), of),
         _ => (None, LEAF),
     };
     let step = |item: &Value| keys.map_or_else(|| item.to_string(), |keys| key_step(item, keys));
-    let live: Vec<String> = object.iter().map(step).collect();
     let wanted: Vec<String> = config.iter().map(step).collect();
-    let mut rest: Vec<(usize, Value)> = std::mem::take(object).into_iter().enumerate().collect();
-    let mut merged: Vec<(Option<usize>, Value)> = Vec::with_capacity(rest.len() + config.len());
-    for (item, wanted) in config.iter().zip(&wanted) {
-        let found = rest.iter().position(|(index, _)| live.get(*index) == Some(wanted));
-        merged.push(match found.map(|found| rest.remove(found)) {
-            Some((index, mut current)) => {
-                merge_value(&mut current, item, of);
-                (Some(index), current)
+    let live: Vec<String> = object.iter().map(step).collect();
+    let mut items: Vec<Option<Value>> = std::mem::take(object).into_iter().map(Some).collect();
+    let at: HashMap<&str, usize> = live.iter().enumerate().rev().map(|(index, own)| (own.as_str(), index)).collect();
+    let mentioned: HashSet<&str> = wanted.iter().map(String::as_str).collect();
+    // The items of both, in the configuration's order; what was put out is taken from the front.
+    let mut shared: VecDeque<&str> = wanted.iter().map(String::as_str).filter(|own| at.contains_key(own)).collect();
+    let (mut left, mut right) = (0, 0);
+    while left < live.len() || right < config.len() {
+        if let Some(own) = live.get(left) {
+            if !mentioned.contains(own.as_str()) {
+                object.extend(items[left].take());
+                left += 1;
+                continue;
             }
-            None => (None, item.clone()),
+            // It was put out already, or will be where the configuration has it.
+            if items[left].is_none() || shared.front() != Some(&own.as_str()) {
+                left += 1;
+                continue;
+            }
+        }
+        let Some((item, name)) = config.get(right).zip(wanted.get(right)) else { break };
+        right += 1;
+        if shared.front() == Some(&name.as_str()) {
+            shared.pop_front();
+        }
+        let current = at.get(name.as_str()).and_then(|index| items[*index].take());
+        object.push(match current {
+            Some(mut current) => {
+                merge_value(&mut current, item, of);
+                current
+            }
+            None => item.clone(),
         });
     }
-    let mut rest = rest.into_iter().peekable();
-    for (index, item) in merged {
-        while let (Some(index), Some((other, _))) = (index, rest.peek()) {
-            if *other > index {
-                break;
-            }
-            object.extend(rest.next().map(|(_, item)| item));
-        }
-        object.push(item);
-    }
-    object.extend(rest.map(|(_, item)| item));
 }
 
 /// Takes out what was in `last` and is not in `owned` any more, with all that is below it.

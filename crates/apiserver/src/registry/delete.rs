@@ -98,19 +98,8 @@ impl Context<'_> {
         let mut target = self.target.clone();
         target.name = Some(entry.name().to_owned());
         target.namespace = self.resource.namespaced().then(|| entry.namespace().to_owned());
-        let mut one = Context {
-            server: self.server,
-            caller: self.caller,
-            resource: self.resource,
-            cache: self.cache,
-            target: &target,
-            options: self.options,
-            subresource: "",
-            warnings: Vec::new(),
-            trail: self.trail,
-            recorded: false,
-            connect: None,
-        };
+        let mut one = Context::new(self.server, self.caller, (self.resource, self.cache), &target, self.options, "");
+        one.trail = self.trail;
         let result = one.delete(&Body::Delete(Box::new(options.clone()))).await;
         let result = match result {
             // Somebody else was faster: gone is gone.

@@ -59,19 +59,9 @@ impl Context<'_> {
     where
         Self: 'b,
     {
-        Context {
-            server: self.server,
-            caller: self.caller,
-            resource,
-            cache,
-            target,
-            options,
-            subresource,
-            warnings: Vec::new(),
-            trail: self.trail,
-            recorded: false,
-            connect: None,
-        }
+        let mut beside = Context::new(self.server, self.caller, (resource, cache), target, options, subresource);
+        beside.trail = self.trail;
+        beside
     }
 
     async fn evict_pod(&mut self, wanted: DeleteOptions) -> Result<(), Status> {

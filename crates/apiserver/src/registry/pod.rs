@@ -5,13 +5,14 @@ use std::sync::Arc;
 use api::core::v1::{Binding, Pod, PodCondition};
 use api::meta::v1::Time;
 use api::status::MODIFIED;
-use api::{Body, FieldErrors, Object, Path, Status, Timestamp, Typed};
+use api::{Body, Call, FieldErrors, Object, Path, Status, Timestamp, Typed};
 
 use super::finish::Written;
 use super::{Context, Phase, metadata};
 use crate::admission::Operation;
 use crate::answer::Answer;
-use crate::body;
+use crate::audit::Trail;
+use crate::{Caller, Server, body};
 
 const TRIES_MAX: usize = 100;
 
@@ -30,6 +31,26 @@ pub(super) fn done() -> Answer {
     let mut status = Status::success();
     status.0.code = Some(201);
     Answer::status(status)
+}
+
+/// `POST namespaces/NAMESPACE/bindings`, the older form of `pods/NAME/binding`: the body alone says which pod.
+pub(super) async fn bind_named_in_body(
+    server: &Server,
+    caller: &Arc<Caller>,
+    call: &Call,
+    trail: Option<&Arc<Trail>>,
+) -> Result<Answer, Status> {
+    let decoded = body::decode(Binding::KIND, &call.body, call.options.field_validation)?
+        .ok_or_else(|| Status::bad_request("the request body is empty"))?;
+    let pods = server.lookup().catalog().of_kind(Pod::KIND).ok_or_else(Status::unknown_resource)?;
+    let mut target = call.target.clone();
+    target.resource = Pod::KIND.plural.into();
+    target.subresource = Some("binding".into());
+    target.name = Some(decoded.object.name().to_owned());
+    let mut context = Context::new(server, caller, (pods, pods.cache("create")?), &target, &call.options, "binding");
+    context.trail = trail;
+    let answer = context.bind(&call.body).await?;
+    Ok(answer.warn(context.warnings))
 }
 
 impl Context<'_> {

@@ -95,7 +95,7 @@ impl Cluster {
     pub fn pintle(&self, words: &[&str]) -> Invocation {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pintle"));
         command.args(words).arg("--data-dir").arg(self.data_dir()).args(["--instance", &self.instance]);
-        Invocation { command, stdin: Vec::new() }
+        Invocation::of(command)
     }
 
     /// Starts the server; does not wait for it.
@@ -170,7 +170,7 @@ impl Cluster {
         let mut command = Command::new(version.path());
         command.arg("--kubeconfig").arg(self.data_dir().join("admin.kubeconfig")).args(words);
         command.env("HOME", self.folder()).env_remove("KUBECONFIG");
-        Invocation { command, stdin: Vec::new() }
+        Invocation::of(command)
     }
 
     /// An object as JSON.
@@ -304,6 +304,10 @@ pub struct Invocation {
 }
 
 impl Invocation {
+    pub fn of(command: Command) -> Self {
+        Self { command, stdin: Vec::new() }
+    }
+
     pub fn arg(mut self, word: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.arg(word);
         self

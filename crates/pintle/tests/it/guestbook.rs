@@ -6,13 +6,8 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::leftovers;
-use crate::tools::{BOTH, Beside, Version, check, eventually, run};
+use crate::tools::{BOTH, Beside, Version, check, eventually, run, source};
 
-/// As cargo says now: a target folder that several clones share may hold a binary built from another of them.
-fn manifest() -> String {
-    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
-    format!("{here}/../../examples/guestbook/guestbook.yaml")
-}
 /// A web client that the image of the web tier has: the address follows. Busybox' own needs the C library's parts that
 /// a static program cannot load.
 const FETCH: [&str; 3] = [
@@ -26,7 +21,7 @@ const TIERS: [&str; 3] = ["redis", "web", "frontend"];
 fn the_guestbook_runs() {
     let cluster = Cluster::start(&["redis", "web", "frontend"]);
     let guestbook = Guestbook { cluster: &cluster, version: Version::V1_35 };
-    guestbook.kubectl(&["apply", "-f", &manifest()]).run(30).ok();
+    guestbook.kubectl(&["apply", "-f", &source("examples/guestbook/guestbook.yaml")]).run(30).ok();
     for tier in TIERS {
         guestbook.rolled_out(tier);
     }
@@ -341,7 +336,7 @@ impl Guestbook<'_> {
     }
 
     fn is_deleted(&self) {
-        self.kubectl(&["delete", "-f", &manifest()]).run(90).ok();
+        self.kubectl(&["delete", "-f", &source("examples/guestbook/guestbook.yaml")]).run(90).ok();
         let error = self.cluster.kubectl(&["get", "namespace", "guestbook"]).run(20).fails();
         assert!(error.contains("namespaces \"guestbook\" not found"), "{error}");
         assert_eq!(self.cluster.get(&["pods", "-A"])["items"].as_array().unwrap().len(), 0);

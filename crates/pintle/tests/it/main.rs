@@ -6,11 +6,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "these tests wait for other processes, on the machine's own time")]
 
+mod clients;
 mod cluster;
 mod crash;
 mod dns;
 mod guestbook;
+mod helm;
 mod input;
+mod kube_rs;
 mod leftovers;
 mod pods;
 mod restart;

@@ -20,6 +20,20 @@ pub fn cache() -> PathBuf {
     std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home().join(".cache"), PathBuf::from).join("pintle")
 }
 
+/// A file of the repository. Where it is says cargo now: a target folder that several clones share may hold a binary
+/// built from another of them.
+pub fn source(path: &str) -> String {
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    format!("{here}/../../{path}")
+}
+
+/// A program that `scripts/setup test` installs below its cache.
+pub fn installed(path: &str) -> PathBuf {
+    let path = cache().join(path);
+    assert!(path.exists(), "{} is missing: run scripts/setup test", path.display());
+    path
+}
+
 /// One of the images `scripts/images` makes.
 pub fn image(name: &str) -> PathBuf {
     let folder = std::env::var_os("IMAGES").map_or_else(|| cache().join("images"), PathBuf::from);
