@@ -49,6 +49,7 @@ pub(super) async fn bind_named_in_body(
     target.name = Some(decoded.object.name().to_owned());
     let mut context = Context::new(server, caller, (pods, pods.cache("create")?), &target, &call.options, "binding");
     context.trail = trail;
+    context.record_body(&call.body);
     let answer = context.bind(&call.body).await?;
     Ok(answer.warn(context.warnings))
 }

@@ -43,7 +43,7 @@ impl Helm<'_> {
         revisions.as_array().unwrap().iter().map(|own| own["status"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// A web server: waits for its pods, tests itself, changes, fails to change and goes back by itself, is rolled back.
+    /// A web server: waits for its pods, tests itself, changes, fails to and goes back by itself, is rolled back.
     fn shop(&self) {
         let (place, chart) = (["--namespace", "shops", "--timeout", "90s"], chart("shop"));
         let notes = self.helm(&["install", "front", &chart, "--wait"]).args(&place).run(100).ok();
