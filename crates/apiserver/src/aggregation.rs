@@ -75,7 +75,19 @@ impl Aggregation {
     pub fn elsewhere(&self) -> Vec<Arc<Elsewhere>> {
         let known = self.known.lock();
         let entry = |remote: &Remote| Arc::new(remote.described.elsewhere(&remote.backend, remote.priority));
-        known.remote.values().filter(|remote| !OWN.contains(&&*remote.backend.group)).map(entry).collect()
+        let others = known.remote.values().filter(|remote| !OWN.contains(&&*remote.backend.group));
+        let mut all: Vec<Arc<Elsewhere>> = others.map(entry).collect();
+        // Where names collide, the dearer keeps its own.
+        all.sort_by_key(|one| std::cmp::Reverse((one.priority.group, one.priority.version)));
+        all
+    }
+
+    /// Who has a version's OpenAPI v3 document, if that is another server.
+    pub fn openapi_route(&self, group: &str, version: &str) -> Option<Arc<Backend>> {
+        let backend = self.route(group, version)?;
+        let known = self.known.lock();
+        known.remote.get(&backend.name).filter(|remote| remote.described.openapi.link.is_some())?;
+        Some(backend)
     }
 
     /// Priorities of own versions that differ from the usual ones.

@@ -54,7 +54,7 @@ impl Documents {
     }
 
     fn openapi(&self) -> &OpenApi {
-        self.openapi.get_or_init(|| OpenApi::new(self.served.clone()))
+        self.openapi.get_or_init(|| OpenApi::new(self.served.clone(), &self.elsewhere))
     }
 
     /// Answers a `GET`.

@@ -4,9 +4,11 @@
 //! a document for ever. v2 is one document for all, as JSON or as protobuf (`gnostic`). Types and merge rules come
 //! from [`api::schema`], texts from the generated types, operations from the resources.
 //!
+//! What other API servers say of theirs is merged into v2; their v3 documents are asked for there, or made of their v2.
+//!
 //! A document is written when it is first asked for and kept compressed; nothing else is kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 
@@ -19,9 +21,10 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::discovery::Served;
 use crate::discovery::document::{Document, Headers, etag};
+use crate::discovery::{Elsewhere, Served};
 
+pub(crate) mod foreign;
 mod gnostic;
 mod paths;
 mod schemas;
@@ -121,19 +124,28 @@ struct Version {
     /// Of what goes into the document, so that the index can be written without it.
     hash: String,
     kept: OnceLock<Kept>,
+    /// Another server's, which has no v3 of its own.
+    foreign: Option<Arc<foreign::Share>>,
 }
+
+/// Paths of other servers, and definitions.
+type Merged<'a> = (Vec<(String, Value)>, Box<dyn Iterator<Item = (String, Value)> + 'a>);
 
 /// The documents for one set of resources.
 pub struct OpenApi {
     served: Vec<Arc<Served>>,
     versions: Vec<Version>,
+    /// Documents that other servers have: path below `/openapi/v3/`, and where the index says it is.
+    links: Vec<(String, String)>,
+    /// Of other servers, for v2.
+    shares: Vec<Arc<foreign::Share>>,
     v2_json: OnceLock<Kept>,
     v2_protobuf: OnceLock<Kept>,
 }
 
 impl OpenApi {
     /// Writes nothing yet.
-    pub fn new(served: Vec<Arc<Served>>) -> Self {
+    pub fn new(served: Vec<Arc<Served>>, elsewhere: &[Arc<Elsewhere>]) -> Self {
         let all: BTreeSet<(String, String)> =
             served.iter().map(|one| (one.group.to_string(), one.version.to_string())).collect();
         let version = |(group, version): (String, String)| {
@@ -143,10 +155,27 @@ impl OpenApi {
                 digest.update(format!("{one:?}"));
             }
             let hash = hex::encode_upper(digest.finalize());
-            Version { group, version, path, hash, kept: OnceLock::new() }
+            Version { group, version, path, hash, kept: OnceLock::new(), foreign: None }
         };
-        let versions = all.into_iter().map(version).collect();
-        Self { served, versions, v2_json: OnceLock::new(), v2_protobuf: OnceLock::new() }
+        let mut versions: Vec<Version> = all.into_iter().map(version).collect();
+        let (mut links, mut shares) = (Vec::new(), Vec::new());
+        for one in elsewhere {
+            let path = format!("apis/{}/{}", one.group, one.version);
+            match (&one.openapi.link, &one.openapi.v2) {
+                (Some(link), _) => links.push((path, link.clone())),
+                (None, Some(share)) => versions.push(Version {
+                    group: one.group.clone(),
+                    version: one.version.clone(),
+                    path,
+                    hash: hex::encode_upper(Sha256::digest(format!("{share:?}"))),
+                    kept: OnceLock::new(),
+                    foreign: Some(share.clone()),
+                }),
+                (None, None) => {}
+            }
+            shares.extend(one.openapi.v2.clone());
+        }
+        Self { served, versions, links, shares, v2_json: OnceLock::new(), v2_protobuf: OnceLock::new() }
     }
 
     /// Answers a `GET` of `/openapi/v2`, `/openapi/v3` or what is below; `None` if there is no such document.
@@ -174,7 +203,13 @@ impl OpenApi {
 
     /// The paths of the v3 documents.
     pub fn paths(&self) -> Vec<String> {
-        self.versions.iter().map(|version| format!("/openapi/v3/{}", version.path)).collect()
+        let links = self.links.iter().map(|(path, _)| path);
+        self.versions
+            .iter()
+            .map(|version| &version.path)
+            .chain(links)
+            .map(|path| format!("/openapi/v3/{path}"))
+            .collect()
     }
 
     fn index(&self) -> Document {
@@ -182,13 +217,20 @@ impl OpenApi {
             let url = format!("/openapi/v3/{}?hash={}", version.path, version.hash);
             (version.path.clone(), json!({"serverRelativeURL": url}))
         };
-        let paths: serde_json::Map<String, Value> = self.versions.iter().map(entry).collect();
+        let mut paths: serde_json::Map<String, Value> = self.versions.iter().map(entry).collect();
+        let links = self.links.iter().map(|(path, url)| (path.clone(), json!({"serverRelativeURL": url})));
+        paths.extend(links);
         let bytes = Bytes::from(json!({"paths": paths}).to_string());
         let tag = etag(&bytes);
         Document::new(JSON, bytes).tagged(&tag, "no-cache, private")
     }
 
     fn write_v3(&self, version: &Version) -> Kept {
+        if let Some(share) = &version.foreign {
+            let mut writer = Writer::new();
+            writer.text(&foreign::v3(share).to_string());
+            return writer.finish();
+        }
         let own: Vec<&Served> = self
             .served
             .iter()
@@ -227,9 +269,10 @@ impl OpenApi {
         let texts = descriptions(&all);
         let mut writer = Writer::new();
         writer.text(r#"{"swagger":"2.0","info":{"title":"Kubernetes","version":"v1.37.0"},"paths":{"#);
-        writer.members(all.iter().flat_map(|one| paths::of(one, Dialect::V2)));
+        let (foreign_paths, definitions) = self.merged(&all, &texts);
+        writer.members(all.iter().flat_map(|one| paths::of(one, Dialect::V2)).chain(foreign_paths));
         writer.text(r#"},"definitions":{"#);
-        writer.members(schemas::all(&all, &texts, Dialect::V2));
+        writer.members(definitions);
         writer.text(r#"},"securityDefinitions":{"BearerToken":{"description":"Bearer Token authentication","#);
         writer.text(r#""in":"header","name":"authorization","type":"apiKey"}},"security":[{"BearerToken":[]}]}"#);
         writer.finish()
@@ -240,10 +283,22 @@ impl OpenApi {
         let texts = descriptions(&all);
         let mut writer = Writer::new();
         writer.bytes(&gnostic::head("Kubernetes", "v1.37.0"));
+        let (foreign_paths, definitions) = self.merged(&all, &texts);
         let paths = all.iter().flat_map(|one| paths::of(one, Dialect::V2));
-        writer.bytes(&gnostic::paths(paths));
-        writer.bytes(&gnostic::definitions(schemas::all(&all, &texts, Dialect::V2)));
+        writer.bytes(&gnostic::paths(paths.chain(foreign_paths)));
+        writer.bytes(&gnostic::definitions(definitions));
         writer.finish()
+    }
+
+    /// Other servers' paths for v2, and everybody's definitions.
+    fn merged<'a>(&'a self, all: &[&'a Served], texts: &'a Descriptions) -> Merged<'a> {
+        let own = schemas::all(all, texts, Dialect::V2);
+        if self.shares.is_empty() {
+            return (Vec::new(), Box::new(own));
+        }
+        let mut definitions: BTreeMap<String, Value> = own.collect();
+        let paths = foreign::merge(&mut definitions, &self.shares);
+        (paths.into_iter().collect(), Box::new(definitions.into_iter()))
     }
 }
 

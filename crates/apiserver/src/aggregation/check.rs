@@ -35,6 +35,7 @@ pub async fn keep(server: Arc<Server>, backend: Arc<Backend>, ending: Cancellati
         () = ending.cancelled() => {}
         () = all => {}
     }
+    server.metrics.forget_api_service(&backend.name);
 }
 
 async fn looking_after(server: &Arc<Server>, backend: &Backend) {
@@ -46,6 +47,7 @@ async fn looking_after(server: &Arc<Server>, backend: &Backend) {
     loop {
         let view = View::of(lookup, &backend.reach.service);
         let (verdict, retry) = look(server, backend, &view).await;
+        server.metrics.api_service(&backend.name, verdict.status == "True");
         if let Err(error) = tell(server, &caller, &backend.name, Some(&backend.uid), &verdict).await {
             tracing::warn!(apiservice = backend.name, %error, "the status of an APIService was not written");
         }

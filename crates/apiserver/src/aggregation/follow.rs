@@ -286,10 +286,24 @@ impl Aggregation {
             own.map(|remote| remote.described.clone())
         };
         let Some(before) = before else { return false };
-        let now = if reachable { before.again(backend).await } else { before.forget() };
+        if !reachable {
+            self.describe_as(server, backend, &before, before.forget());
+            return false;
+        }
+        let now = before.again(backend).await;
         let heard = now.resources.is_some();
-        if now == before {
-            return heard;
+        // Resources first: OpenAPI is long.
+        if self.describe_as(server, backend, &before, now.clone()) && heard {
+            let with_openapi = now.openapi_again(backend).await;
+            self.describe_as(server, backend, &now, with_openapi);
+        }
+        heard
+    }
+
+    /// Notes what is known of a server now; false if it is not its turn any more.
+    fn describe_as(&self, server: &Server, backend: &Backend, before: &Described, now: Described) -> bool {
+        if now == *before {
+            return true;
         }
         {
             let mut known = self.known.lock();
@@ -300,7 +314,7 @@ impl Aggregation {
             remote.described = now;
         }
         server.describe_anew();
-        heard
+        true
     }
 }
 

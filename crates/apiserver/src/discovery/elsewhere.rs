@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::aggregation::priority::Priority;
+use crate::openapi::foreign::Foreign;
 
 /// How many resources are taken from another server.
 const RESOURCES_LEN_MAX: usize = 2000;
@@ -21,6 +22,7 @@ pub struct Elsewhere {
     pub priority: Priority,
     /// `None`: nobody knows at the moment.
     pub resources: Option<Arc<Resources>>,
+    pub openapi: Foreign,
 }
 
 /// Resources in the aggregated form.

@@ -87,7 +87,8 @@ fn what_others_serve_is_listed_by_priority() {
     );
     let one = |group: &str, version: &str, of_group, of_version, resources: Option<_>| {
         let priority = Priority { group: of_group, version: of_version };
-        Arc::new(Elsewhere { group: group.to_owned(), version: version.to_owned(), priority, resources })
+        let (group, version, openapi) = (group.to_owned(), version.to_owned(), Default::default());
+        Arc::new(Elsewhere { group, version, priority, resources, openapi })
     };
     let elsewhere = vec![
         one("x.example.com", "v2", 50, 5, None),

@@ -46,6 +46,10 @@ pub fn route(server: &Server, asked: &Asked) -> Option<Arc<Backend>> {
     match asked {
         Asked::Resource { target, .. } => server.aggregation().route(&target.group, &target.version),
         Asked::Path(path) => {
+            if let Some(document) = path.strip_prefix("/openapi/v3/apis/") {
+                let (group, version) = document.split_once('/')?;
+                return server.aggregation().openapi_route(group, version);
+            }
             let (group, version) = path.strip_prefix("/apis/")?.split_once('/')?;
             server.aggregation().route(group, version)
         }
@@ -75,7 +79,7 @@ pub async fn answer(
     let seat = match asked {
         Asked::Malformed => return Ok(plain(404, "404 page not found")),
         Asked::Path(path) => {
-            discovery = true;
+            discovery = path.starts_with("/apis/");
             let verb = parts.method.as_str().to_ascii_lowercase();
             let attributes = Attributes { caller, verb: &verb, what: What::Path(&path) };
             let arriving = server.flow.arrive(&attributes, |_, _| Work::seats(1));

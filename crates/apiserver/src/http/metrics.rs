@@ -34,6 +34,11 @@ struct WatchLabels {
     resource: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiServiceLabels {
+    name: String,
+}
+
 fn seconds() -> Histogram {
     Histogram::new([0.001, 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0])
 }
@@ -48,6 +53,7 @@ pub struct Metrics {
     /// Requests under way that will end by themselves.
     pub inflight: Gauge,
     panics: Counter<u64, AtomicU64>,
+    unavailable: Family<ApiServiceLabels, Gauge>,
 }
 
 impl Metrics {
@@ -63,6 +69,7 @@ impl Metrics {
             watch_events: Family::default(),
             inflight: Gauge::default(),
             panics: Counter::default(),
+            unavailable: Family::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -90,6 +97,11 @@ impl Metrics {
             "Number of requests the server is working on",
             metrics.inflight.clone(),
         );
+        registry.register(
+            "aggregator_unavailable_apiservice",
+            "Gauge of APIServices which are marked as unavailable broken down by APIService name",
+            metrics.unavailable.clone(),
+        );
         registry.register("apiserver_panics", "Number of requests that panicked", metrics.panics.clone());
         Self { registry, ..metrics }
     }
@@ -102,6 +114,17 @@ impl Metrics {
         let durations =
             DurationLabels { group: labels.group.clone(), resource: labels.resource.clone(), verb: labels.verb };
         self.durations.get_or_create(&durations).observe(took.as_secs_f64());
+    }
+
+    /// Whether another API server can be reached.
+    pub fn api_service(&self, name: &str, available: bool) {
+        let gauge = self.unavailable.get_or_create_owned(&ApiServiceLabels { name: name.to_owned() });
+        gauge.set(i64::from(!available));
+    }
+
+    /// Nobody asks for that API server any more.
+    pub fn forget_api_service(&self, name: &str) {
+        self.unavailable.remove(&ApiServiceLabels { name: name.to_owned() });
     }
 
     /// A request panicked.

@@ -4,7 +4,7 @@ use super::*;
 use crate::discovery::built_in;
 
 fn openapi() -> OpenApi {
-    OpenApi::new(built_in(resources::ALL).into_iter().map(std::sync::Arc::new).collect())
+    OpenApi::new(built_in(resources::ALL).into_iter().map(std::sync::Arc::new).collect(), &[])
 }
 
 fn get(openapi: &OpenApi, path: &str, query: Option<&str>, accept: &str) -> Document {

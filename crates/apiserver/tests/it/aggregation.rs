@@ -117,6 +117,20 @@ impl Extension {
     }
 }
 
+/// A document that says which dialect it is in.
+fn openapi(dialect: &str) -> Value {
+    let thing = json!({"$ref": "#/definitions/com.example.Thing"});
+    let kind = json!({"group": GROUP, "version": "v1", "kind": "Thing"});
+    let get = json!({
+        "operationId": format!("listThing{dialect}"), "x-kubernetes-group-version-kind": kind,
+        "responses": {"200": {"description": "OK", "schema": thing}},
+    });
+    json!({
+        "paths": {"/apis/things.example.com/v1/things": {"get": get}, "/apis/apps/v1/forged": {"get": {}}},
+        "definitions": {"com.example.Thing": {"type": "object", "x-kubernetes-group-version-kind": [kind]}},
+    })
+}
+
 fn full(code: u16, content_type: &str, text: String) -> Response<Body> {
     let body = Full::from(text).boxed_unsync();
     Response::builder().status(code).header("content-type", content_type).body(body).unwrap()
@@ -148,6 +162,14 @@ impl State {
                      "verbs": ["get", "list"]}]});
                 full(200, "application/json", list.to_string())
             }
+            "/openapi/v2" => full(200, "application/json", openapi("2").to_string()),
+            "/openapi/v3" if self.aggregated => {
+                let url = "/openapi/v3/apis/things.example.com/v1?hash=ABC";
+                let index = json!({"paths": {"apis/things.example.com/v1": {"serverRelativeURL": url}}});
+                full(200, "application/json", index.to_string())
+            }
+            "/openapi/v3/apis/things.example.com/v1" => full(200, "application/json", openapi("3").to_string()),
+            "/openapi/v3" => full(404, "text/plain", String::new()),
             path if path.ends_with("/elsewhere") => {
                 let mut response = full(302, "text/plain", String::new());
                 response.headers_mut().insert("location", "https://example.com/".parse().unwrap());
@@ -371,6 +393,42 @@ async fn discovery_says_what_the_other_server_serves() {
         until(&world, &format!("/apis/{GROUP}"), "*/*", |answer| answer.code == 404).await;
         let unknown = world.get(THINGS).await;
         assert_eq!(unknown.message(), "the server could not find the requested resource");
+    }
+}
+
+#[tokio::test]
+async fn openapi_is_merged_or_asked_there() {
+    for aggregated in [true, false] {
+        let world = world().await;
+        let before = world.get("/openapi/v2").await.headers["etag"].clone();
+        let extension = Extension::start(&world, aggregated).await;
+        register(&world, &extension.service(json!({})), "Passed").await;
+        let link = |answer: &crate::world::Answer| {
+            answer.json()["paths"]["apis/things.example.com/v1"]["serverRelativeURL"].as_str().map(str::to_owned)
+        };
+        until(&world, "/openapi/v3", "application/json", |answer| link(answer).is_some()).await;
+        let url = link(&world.get("/openapi/v3").await).unwrap();
+        let document = world.get(&url).await;
+        let operation = document.json()["paths"]["/apis/things.example.com/v1/things"]["get"].clone();
+        if aggregated {
+            assert_eq!(url, "/openapi/v3/apis/things.example.com/v1?hash=ABC");
+            assert_eq!(operation["operationId"], "listThing3");
+            assert_eq!(extension.last(&url).who, "admin system:masters,system:authenticated front-proxy-client");
+        } else {
+            assert_eq!(operation["operationId"], "listThing2");
+            let thing = json!({"schema": {"$ref": "#/components/schemas/com.example.Thing"}});
+            assert_eq!(operation["responses"]["200"]["content"]["application/json"], thing);
+        }
+        let v2 = world.get("/openapi/v2").await;
+        assert_ne!(v2.headers["etag"], before);
+        let v2 = v2.json();
+        assert_eq!(v2["paths"]["/apis/things.example.com/v1/things"]["get"]["operationId"], "listThing2");
+        assert_eq!(v2["definitions"]["com.example.Thing"]["type"], "object");
+        assert_eq!((&v2["paths"]["/apis/apps/v1/forged"], &v2["swagger"]), (&Value::Null, &json!("2.0")));
+        assert!(v2["definitions"]["io.k8s.api.apps.v1.Deployment"].is_object());
+        let accept = ("accept", "application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+        let protobuf = world.send(Method::GET, "/openapi/v2", &[accept], "").await;
+        assert!(protobuf.bytes.windows(17).any(|text| text == b"com.example.Thing"));
     }
 }
 
