@@ -23,6 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("scheduler", &["client", "api", "base"]),
     ("node", &["client", "api", "base", "pki", "cri"]),
     ("net", &["client", "api", "base"]),
+    ("fuzz", &["api", "cel", "structural", "resources"]),
     (
         "sim",
         &[
