@@ -1,8 +1,11 @@
 //! Keeps the status of each PodDisruptionBudget: how many of its pods there should be, are healthy and must stay so,
 //! and how many may be evicted.
 //!
-//! Upstream: pkg/controller/disruption. Scales are read from the kinds that are built in; a pod of another controller
-//! makes a budget that needs its scale fail safe: nothing may be evicted.
+//! Upstream: pkg/controller/disruption. Scales of the kinds that run pods are read from these; any other controller, a
+//! custom resource for one, is asked for its `scale` subresource. Who has none makes a budget that needs it fail safe:
+//! nothing may be evicted.
+
+mod stale;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,14 +15,18 @@ use api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use api::core::v1::{Pod, ReplicationController};
 use api::meta::v1::{OwnerReference, Time};
 use api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
-use api::{IntOrString, LabelSelector, Object, Timestamp, disruption};
+use api::autoscaling::v1::Scale;
+use api::{IntOrString, LabelSelector, Object, Target, Timestamp, disruption};
+use client::discovery::Subresource;
 use client::{Change, Reflectors};
 
-use crate::harness::{Plan, Read, Step, View, Write};
+use crate::harness::{ASKED_LEN_MAX, Plan, Read, Step, View, Write};
 use crate::pod;
 
 /// How long after its eviction was granted a pod must be marked for deletion; else it is counted again.
 const DELETION_SECONDS_MAX: i64 = 120;
+
+pub use stale::Controller as Stale;
 
 pub struct Controller;
 
@@ -38,7 +45,23 @@ impl crate::Controller for Controller {
     }
 
     fn writes() -> Vec<Write> {
-        vec![Write::status::<PodDisruptionBudget>()]
+        vec![
+            Write::status::<PodDisruptionBudget>(),
+            Write { group: "*", resource: "*/scale".into(), verbs: &["get"] },
+        ]
+    }
+
+    fn asks(&self, budget: &Arc<PodDisruptionBudget>, view: &View<'_>) -> Vec<Target> {
+        if !needs_scales(budget) {
+            return Vec::new();
+        }
+        let Ok(selector) = selector(budget) else { return Vec::new() };
+        let pods = view.in_namespace::<Pod>(budget.namespace());
+        let selected = pods.iter().filter(|pod| selector.matches_labels(pod.metadata.labels.as_ref()));
+        let mut seen = BTreeSet::new();
+        let owners = selected.filter_map(|pod| api::owner::controller_of(&**pod).cloned());
+        let owners = owners.filter(|owner| seen.insert(owner.uid.clone()));
+        owners.filter_map(|owner| Some(scale_of(&owner, budget.namespace(), view)?.ok()?.1)).collect()
     }
 
     fn plan(&self, budget: &Arc<PodDisruptionBudget>, view: &View<'_>, now: Timestamp) -> Plan {
@@ -69,6 +92,58 @@ fn budgets_of(change: &Change<Pod>, reflectors: &Reflectors, keys: &mut BTreeSet
                 keys.insert(budget.key());
             }
         }
+    }
+}
+
+/// Whether the pods' number alone does not tell how many there should be.
+fn needs_scales(budget: &PodDisruptionBudget) -> bool {
+    let spec = budget.spec.as_ref();
+    spec.is_some_and(|spec| match (&spec.max_unavailable, &spec.min_available) {
+        (Some(_), _) | (None, Some(IntOrString::String(_))) => true,
+        (None, Some(IntOrString::Int(_)) | None) => false,
+    })
+}
+
+/// Where the scale of a controller is that is of no kind followed here: its resource, as messages have it, and the
+/// subresource. `None`: it is followed; an error: its kind is not served.
+fn scale_of(
+    owner: &OwnerReference,
+    namespace: &str,
+    view: &View<'_>,
+) -> Option<Result<(String, Target), String>> {
+    let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    if matches!((group, owner.kind.as_str()), ("", "ReplicationController") | ("apps", "StatefulSet" | "ReplicaSet")) {
+        return None;
+    }
+    Some(match view.served().and_then(|served| served.of_kind(&owner.api_version, &owner.kind)) {
+        None => Err(format!("no matches for kind {:?} in version {:?}", owner.kind, owner.api_version)),
+        Some(resource) => {
+            let what = api::status::qualified(resource.kind.plural, resource.kind.group);
+            let scales = |sub: &&Subresource| sub.name == "scale" && sub.group == "autoscaling" && sub.kind == "Scale";
+            let namespace = if resource.namespaced { namespace } else { "" };
+            let target = Target::kind(resource.kind).namespaced(namespace).named(&owner.name);
+            match resource.subresources.iter().find(scales) {
+                Some(_) => Ok((what, target.subresource("scale"))),
+                None => Err(format!("{what} does not implement the scale subresource")),
+            }
+        }
+    })
+}
+
+/// What the API said of a controller's scale.
+fn asked_scale(owner: &OwnerReference, namespace: &str, view: &View<'_>) -> Scaled {
+    let (what, target) = match scale_of(owner, namespace, view) {
+        Some(found) => found?,
+        None => return Ok(None),
+    };
+    match view.answer(&target) {
+        Some(Ok(object)) => Ok(api::downcast::<Scale>(&**object).filter(|scale| scale.uid() == owner.uid).map(|scale| {
+            let replicas = scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
+            (scale.uid().to_owned(), replicas)
+        })),
+        Some(Err(error)) if error.is_not_found() => Ok(None),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err(format!("the scales of more than {ASKED_LEN_MAX} controllers are needed; {what} is left out")),
     }
 }
 
@@ -104,13 +179,7 @@ fn scale(owner: &OwnerReference, namespace: &str, view: &View<'_>) -> Scaled {
                 None => (set.uid().to_owned(), set.spec.replicas.unwrap_or_default()),
             })
         }
-        _ => match api::kinds::find(&owner.api_version, &owner.kind) {
-            Some(kind) => {
-                let what = api::status::qualified(kind.plural, kind.group);
-                return Err(format!("{what} does not implement the scale subresource"));
-            }
-            None => None,
-        },
+        _ => return asked_scale(owner, namespace, view),
     })
 }
 

@@ -13,7 +13,7 @@ mod read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::Typed;
+use api::{Target, Typed};
 use api::rbac::v1::{ClusterRole, PolicyRule};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, Recorder, Reflectors, Served, WorkQueue};
@@ -27,6 +27,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(5);
 const RETRY_MAX: Duration = Duration::from_secs(1000);
 /// How long a worker waits for the view to catch up with its own writes before it goes on regardless.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
+
+/// How many objects one decision may ask for.
+pub const ASKED_LEN_MAX: usize = 64;
 
 /// What controllers are started with. Cheap to clone.
 #[derive(Clone)]
@@ -100,6 +103,11 @@ pub trait Controller: Send + Sync + 'static {
     fn reads() -> Vec<Read>;
     /// What is written.
     fn writes() -> Vec<Write>;
+    /// What must be asked of the API before deciding, one after another in this order, because nobody follows it or the
+    /// view may be behind: the answers are [`View::answer`]. Pure; of more than [`ASKED_LEN_MAX`] the rest is left out.
+    fn asks(&self, _primary: &Arc<Self::Primary>, _view: &View<'_>) -> Vec<Target> {
+        Vec::new()
+    }
     /// Decides. Pure: the same object, view and time give the same plan.
     fn plan(&self, primary: &Arc<Self::Primary>, view: &View<'_>, now: api::Timestamp) -> Plan;
     /// Decides about a key whose object is gone.

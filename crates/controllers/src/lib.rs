@@ -32,6 +32,7 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(deployment::Controller),
     &Erased(replicaset::Controller),
     &Erased(disruption::Controller),
+    &Erased(disruption::Stale),
     &Erased(endpointslice::Controller),
     &Erased(endpoint::Controller),
     &Erased(service_account::Controller),

@@ -12,7 +12,8 @@ use futures_util::future::join_all;
 
 use super::pending::{Pending, Written};
 use super::plan::EventType;
-use super::{CATCH_UP_MAX, Context, Controller, Op, Plan, Step, View, Write};
+use super::read::Answered;
+use super::{ASKED_LEN_MAX, CATCH_UP_MAX, Context, Controller, Op, Plan, Step, View, Write};
 
 /// What each worker of a controller holds.
 #[derive(Clone)]
@@ -78,7 +79,12 @@ async fn reconcile<C: Controller>(
     let plan = {
         let unseen = written.unseen(reflectors);
         let failure = written.failure.take();
-        let view = View { reflectors, gone: &unseen, failure: failure.as_deref(), facts: &worker.context.facts };
+        let mut view = View::new(reflectors, &unseen, &worker.context.facts);
+        view.failure = failure.as_deref();
+        view.served = worker.context.served.known();
+        if let Some(primary) = &primary {
+            view.answers = ask(worker, controller.asks(primary, &view)).await;
+        }
         match &primary {
             Some(primary) => controller.plan(primary, &view, now),
             None => controller.plan_gone(key, &view, now),
@@ -93,6 +99,16 @@ async fn reconcile<C: Controller>(
     }
     worker.pending.put(key, written);
     result
+}
+
+/// Asks for what a controller must know and the view cannot tell.
+async fn ask(worker: &Worker, targets: Vec<Target>) -> Vec<(Target, Answered)> {
+    let mut answers = Vec::new();
+    for target in targets.into_iter().take(ASKED_LEN_MAX) {
+        let answer = worker.client.get_dyn(target.clone()).await;
+        answers.push((target, answer));
+    }
+    answers
 }
 
 async fn execute(

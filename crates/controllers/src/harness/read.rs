@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::core::v1::Pod;
-use api::{Kind, Object, Typed};
+use api::{Kind, Object, Target, Typed};
 use client::reflector::Snapshot;
-use client::{Change, Reflectors, WorkQueue};
+use client::{Change, Discovered, Error, Reflectors, WorkQueue};
 
 use super::{Context, Facts};
 
@@ -103,12 +103,27 @@ pub struct View<'a> {
     /// Why this key's last plan was not carried out to its end.
     pub(super) failure: Option<&'a str>,
     pub(super) facts: &'a Facts,
+    pub(super) served: Option<Arc<Discovered>>,
+    pub(super) answers: Vec<(Target, Answered)>,
 }
+
+/// What the API said of one object that was asked for.
+pub type Answered = Result<Arc<dyn Object>, Error>;
 
 impl<'a> View<'a> {
     /// A view for tests and for services that are no [`super::Controller`].
     pub fn new(reflectors: &'a Reflectors, gone: &'a BTreeSet<String>, facts: &'a Facts) -> Self {
-        Self { reflectors, gone, failure: None, facts }
+        Self { reflectors, gone, failure: None, facts, served: None, answers: Vec::new() }
+    }
+
+    /// What is served, as far as that is known.
+    pub fn served(&self) -> Option<&Discovered> {
+        self.served.as_deref()
+    }
+
+    /// What the API said to one of the controller's `asks`; `None` if it was not asked.
+    pub fn answer(&self, target: &Target) -> Option<&Answered> {
+        self.answers.iter().find(|(asked, _)| asked == target).map(|(_, answered)| answered)
     }
 
     /// What cannot be read from the API.
