@@ -6,6 +6,7 @@
 
 pub mod objects;
 pub mod policy;
+mod service_cidr;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use api::core::v1::{ConfigMap, Endpoints, Service};
 use api::discovery::v1::EndpointSlice;
 use api::meta::v1::ObjectMeta;
+use api::networking::v1::ServiceCIDR;
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject};
 use api::{Body, Call, Object, Reason, Status, Target, Verb, downcast};
 use futures_util::future::join_all;
@@ -111,6 +113,9 @@ fn merge(into: &mut dyn Object, wanted: &dyn Object) -> bool {
     if let (Some(own), Some(wanted)) = (any.downcast_mut::<EndpointSlice>(), downcast::<EndpointSlice>(wanted)) {
         return take(&mut own.endpoints, &wanted.endpoints) | take(&mut own.ports, &wanted.ports);
     }
+    if let (Some(own), Some(wanted)) = (any.downcast_mut::<ServiceCIDR>(), downcast::<ServiceCIDR>(wanted)) {
+        return service_cidr::merge(own, wanted);
+    }
     if let (Some(own), Some(wanted)) = (any.downcast_mut::<Service>(), downcast::<Service>(wanted)) {
         let (Some(own), Some(wanted)) = (&mut own.spec, &wanted.spec) else { return false };
         return take(&mut own.ports, &wanted.ports);
@@ -167,12 +172,15 @@ fn merge_subjects(own: &mut Option<Vec<Subject>>, wanted: &[Subject]) -> bool {
 pub async fn run(server: &Arc<Server>, options: &Options) -> Result<(), Status> {
     let caller = Arc::new(Caller::apiserver());
     all(server, &caller, objects::namespaces()).await?;
+    let mut wanted = objects::all(options);
+    wanted.push(Box::new(service_cidr::wanted(server)));
     let (own, flow, registered) = tokio::join!(
-        all(server, &caller, objects::all(options)),
+        all(server, &caller, wanted),
         crate::flow::ensure(server, &caller),
         crate::aggregation::register::at_start(server, &caller),
     );
     own.and(flow).and(registered)?;
+    service_cidr::ensure_ready(server, &caller).await?;
     server.flow.keep_defaults();
     // Whoever comes next finds its roles in effect.
     server.lookup().wait_fresh().await

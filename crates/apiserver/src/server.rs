@@ -86,6 +86,7 @@ impl Default for Options {
             writes_len_max: 200,
             service_ranges: resources::core::service::allocate::Ranges {
                 services: vec!["10.43.0.0/16".parse().expect("a CIDR")],
+                pools: None,
                 node_ports: resources::core::service::allocate::NODE_PORTS,
             },
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
+use api::autoscaling::v1::Scale;
 use api::core::v1::{Pod, ReplicationController};
 use api::meta::v1::{OwnerReference, Time};
 use api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
-use api::autoscaling::v1::Scale;
 use api::{IntOrString, LabelSelector, Object, Target, Timestamp, disruption};
 use client::discovery::Subresource;
 use client::{Change, Reflectors};
@@ -45,10 +45,7 @@ impl crate::Controller for Controller {
     }
 
     fn writes() -> Vec<Write> {
-        vec![
-            Write::status::<PodDisruptionBudget>(),
-            Write { group: "*", resource: "*/scale".into(), verbs: &["get"] },
-        ]
+        vec![Write::status::<PodDisruptionBudget>(), Write { group: "*", resource: "*/scale".into(), verbs: &["get"] }]
     }
 
     fn asks(&self, budget: &Arc<PodDisruptionBudget>, view: &View<'_>) -> Vec<Target> {
@@ -106,11 +103,7 @@ fn needs_scales(budget: &PodDisruptionBudget) -> bool {
 
 /// Where the scale of a controller is that is of no kind followed here: its resource, as messages have it, and the
 /// subresource. `None`: it is followed; an error: its kind is not served.
-fn scale_of(
-    owner: &OwnerReference,
-    namespace: &str,
-    view: &View<'_>,
-) -> Option<Result<(String, Target), String>> {
+fn scale_of(owner: &OwnerReference, namespace: &str, view: &View<'_>) -> Option<Result<(String, Target), String>> {
     let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
     if matches!((group, owner.kind.as_str()), ("", "ReplicationController") | ("apps", "StatefulSet" | "ReplicaSet")) {
         return None;
@@ -137,10 +130,12 @@ fn asked_scale(owner: &OwnerReference, namespace: &str, view: &View<'_>) -> Scal
         None => return Ok(None),
     };
     match view.answer(&target) {
-        Some(Ok(object)) => Ok(api::downcast::<Scale>(&**object).filter(|scale| scale.uid() == owner.uid).map(|scale| {
-            let replicas = scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
-            (scale.uid().to_owned(), replicas)
-        })),
+        Some(Ok(object)) => {
+            Ok(api::downcast::<Scale>(&**object).filter(|scale| scale.uid() == owner.uid).map(|scale| {
+                let replicas = scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default();
+                (scale.uid().to_owned(), replicas)
+            }))
+        }
         Some(Err(error)) if error.is_not_found() => Ok(None),
         Some(Err(error)) => Err(error.to_string()),
         None => Err(format!("the scales of more than {ASKED_LEN_MAX} controllers are needed; {what} is left out")),

@@ -13,14 +13,14 @@ mod read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Target, Typed};
 use api::rbac::v1::{ClusterRole, PolicyRule};
+use api::{Target, Typed};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, Recorder, Reflectors, Served, WorkQueue};
 
 pub use act::{Acting, Actor};
 pub use plan::{Op, Plan, Report, Step};
-pub use read::{Read, View, node_of};
+pub use read::{Answered, Read, View, node_of};
 
 /// Failed keys return after 5 ms, doubling to 1000 s (client-go's defaults).
 const RETRY_FIRST: Duration = Duration::from_millis(5);

@@ -16,12 +16,15 @@ mod disruption;
 mod endpoint;
 mod endpointslice;
 mod garbage_collector;
+mod ip_address;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod replicaset;
 mod root_ca;
 mod service_account;
+mod service_cidr;
+mod service_ip;
 mod taint_eviction;
 mod ttl_after_finished;
 
@@ -36,6 +39,9 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(endpointslice::Controller),
     &Erased(endpoint::Controller),
     &Erased(service_account::Controller),
+    &Erased(service_cidr::Controller),
+    &Erased(service_ip::Controller),
+    &Erased(ip_address::Controller),
     &Erased(root_ca::Controller),
     &Erased(clusterrole_aggregation::Controller),
     &Erased(node_lifecycle::Controller),

@@ -244,6 +244,7 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
         front_proxy: Some(authority.identity(Leaf::FrontProxyClient)),
         service_ranges: resources::core::service::allocate::Ranges {
             services: vec![common.arguments.service_cidr.parse().context("--service-cidr")?],
+            pools: None,
             node_ports: resources::core::service::allocate::NODE_PORTS,
         },
         openid: Some((pki::openid::configuration(&issuer, &jwks_uri)?, pki::openid::jwks(&keys))),

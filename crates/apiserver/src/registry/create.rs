@@ -85,7 +85,7 @@ impl Context<'_> {
         status
     }
 
-    fn init_metadata(&self, object: &mut dyn Object) {
+    pub(super) fn init_metadata(&self, object: &mut dyn Object) {
         let now = metadata::whole_second(self.server.now());
         let metadata = object.metadata_mut();
         metadata.uid = Some(self.server.options.random.uid());
@@ -101,7 +101,7 @@ impl Context<'_> {
         strategy.prepare_create(&mut *object);
         super::namespace::prepare_create(&mut *object);
         certificates::prepare_create(&mut *object, self.caller);
-        let _allocated = self.allocate(&mut *object, None).await?;
+        let allocated = self.allocate(&mut *object, None).await?;
         let mut errors = metadata::validate(strategy, &*object);
         errors.extend(certificates::validate_request(&*object));
         errors.extend(strategy.validate(&*object));
@@ -113,7 +113,11 @@ impl Context<'_> {
         self.warnings.extend(strategy.warnings(&*object));
         self.admit(Phase::Validate, Operation::Create, Some(&mut object), None, None).await?;
         let name = object.name().to_owned();
-        self.store_new(&name, object).await
+        let namespace = object.namespace().to_owned();
+        self.claim(&allocated, &namespace, &name).await?;
+        let stored = self.store_new(&name, object).await;
+        self.conclude(allocated, (&namespace, &name), stored.is_ok()).await;
+        stored
     }
 }
 

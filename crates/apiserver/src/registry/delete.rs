@@ -129,6 +129,7 @@ impl Context<'_> {
         match plan(&*object, options, grace, self.server.now()) {
             Step::Remove => {
                 let Some(gone) = self.store_gone(entry).await? else { return Ok(None) };
+                self.release(&*object).await;
                 let names = (self.resource.group(), self.resource.plural());
                 Ok(Some(Answer::ok(if ANSWERS_OBJECT.contains(&names) {
                     self.payload(gone).await?

@@ -48,7 +48,7 @@ impl Context<'_> {
     }
 
     /// The same request about another object.
-    fn beside<'b>(
+    pub(super) fn beside<'b>(
         &self,
         resource: &'b std::sync::Arc<crate::catalog::Resource>,
         cache: &'b std::sync::Arc<crate::cache::Cache>,

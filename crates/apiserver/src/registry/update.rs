@@ -131,7 +131,7 @@ impl Context<'_> {
             _ => strategy.prepare_status_update(&mut *new, &**old),
         }
         certificates::prepare_update(&mut *new, &**old, self.server.now());
-        let _allocated = match self.subresource {
+        let allocated = match self.subresource {
             "" => self.allocate(&mut *new, Some(&**old)).await?,
             _ => None,
         };
@@ -153,7 +153,10 @@ impl Context<'_> {
             self.warnings.extend(strategy.warnings(&*new));
         }
         self.admit(Phase::Validate, Operation::Update, Some(&mut new), Some(old), None).await?;
-        self.finish_update(old_entry, &**old, new).await
+        self.claim(&allocated, old.namespace(), old.name()).await?;
+        let tried = self.finish_update(old_entry, &**old, new).await;
+        self.conclude(allocated, (old.namespace(), old.name()), matches!(tried, Ok(Tried::Done(_)))).await;
+        tried
     }
 
     async fn finish_update(
@@ -165,6 +168,7 @@ impl Context<'_> {
         if goes_with_its_finalizers(&*new, old) {
             let last = new.boxed_clone();
             let Some(gone) = self.store_gone(old_entry).await? else { return Ok(Tried::Stale) };
+            self.release(&*last).await;
             return Ok(Tried::Done(self.last_form(&gone, last).await?));
         }
         Ok(match self.store_changed(old_entry, new).await? {

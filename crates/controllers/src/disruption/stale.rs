@@ -97,7 +97,10 @@ mod tests {
 
     #[test]
     fn a_condition_is_taken_back_after_two_minutes() {
-        assert_eq!(planned("EvictionByEvictionAPI", "Running", false, 30), (Value::Null, Some(Duration::from_secs(90))));
+        assert_eq!(
+            planned("EvictionByEvictionAPI", "Running", false, 30),
+            (Value::Null, Some(Duration::from_secs(90)))
+        );
         let (condition, again) = planned("EvictionByEvictionAPI", "Running", false, 120);
         assert_eq!(condition["status"], "False");
         assert_eq!(condition.get("reason"), None);

@@ -95,12 +95,19 @@ impl Cidr {
 pub struct Ranges {
     /// The primary family first; at most one of each.
     pub services: Vec<Cidr>,
+    /// Every range that addresses are taken from, in this order; `None`: those above.
+    pub pools: Option<Vec<Cidr>>,
     pub node_ports: RangeInclusive<i32>,
 }
 
 impl Ranges {
     fn of(&self, family: &str) -> Option<&Cidr> {
         self.services.iter().find(|range| range.family() == family)
+    }
+
+    fn pools_of(&self, family: &str) -> Vec<&Cidr> {
+        let pools = self.pools.as_deref().unwrap_or(&self.services);
+        pools.iter().filter(|range| range.family() == family).collect()
     }
 }
 
@@ -111,7 +118,8 @@ pub struct Used {
     node_ports: BTreeMap<i32, usize>,
 }
 
-fn addresses(service: &Service) -> BTreeSet<IpAddr> {
+/// The addresses a service has.
+pub fn addresses(service: &Service) -> BTreeSet<IpAddr> {
     let ips = service.spec.iter().flat_map(|spec| spec.cluster_ips.iter().flatten());
     ips.filter_map(|ip| checks::parse_ip(ip)).collect()
 }
@@ -137,6 +145,13 @@ impl Used {
         let mut used = Self::default();
         services.into_iter().for_each(|service| used.add(service));
         used
+    }
+
+    /// These addresses are taken, whoever has them.
+    pub fn hold(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        for ip in addresses {
+            *self.addresses.entry(ip).or_default() += 1;
+        }
     }
 
     /// A service was stored.
@@ -294,9 +309,14 @@ fn choose_addresses(
     let asked = checks::shown(&ips);
     ips.resize(families.len().max(ips.len()), String::new());
     for (ip, family) in ips.iter_mut().zip(&families) {
-        let Some(range) = ranges.of(family) else { continue };
+        if ranges.of(family).is_none() {
+            continue;
+        }
+        let pools = ranges.pools_of(family);
         if ip.is_empty() {
-            let chosen = choose_address(range, used, random)
+            let chosen = pools
+                .iter()
+                .find_map(|range| choose_address(range, used, random))
                 .ok_or_else(|| Error::Exhausted("failed to allocate a serviceIP: range is full".to_owned()))?;
             *ip = chosen.to_string();
             continue;
@@ -305,10 +325,10 @@ fn choose_addresses(
         if held.contains(&address) {
             continue;
         }
-        let problem = if !range.contains(address) {
-            format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}")
+        let problem = if !pools.iter().any(|range| range.contains(address)) {
+            "the provided network does not match the current range"
         } else if used.addresses.contains_key(&address) {
-            "provided IP is already allocated".to_owned()
+            "provided IP is already allocated"
         } else {
             continue;
         };

@@ -16,11 +16,15 @@ fn service(spec: Value) -> Service {
 }
 
 fn ranges() -> Ranges {
-    Ranges { services: vec!["10.43.0.0/16".parse().unwrap()], node_ports: NODE_PORTS }
+    Ranges { services: vec!["10.43.0.0/16".parse().unwrap()], pools: None, node_ports: NODE_PORTS }
 }
 
 fn dual() -> Ranges {
-    Ranges { services: vec!["10.43.0.0/16".parse().unwrap(), "fd00:43::/112".parse().unwrap()], node_ports: NODE_PORTS }
+    Ranges {
+        services: vec!["10.43.0.0/16".parse().unwrap(), "fd00:43::/112".parse().unwrap()],
+        pools: None,
+        node_ports: NODE_PORTS,
+    }
 }
 
 fn given(spec: Value, ranges: &Ranges, used: &Used) -> Result<Service, String> {
@@ -75,8 +79,8 @@ fn addresses_asked_for_are_checked() {
     );
     assert_eq!(
         ask("10.44.0.1", &used),
-        Err("spec.clusterIPs: Invalid value: [\"10.44.0.1\"]: failed to allocate IP 10.44.0.1: the provided IP \
-             (10.44.0.1) is not in the valid range. The range of valid IPs is 10.43.0.0/16"
+        Err("spec.clusterIPs: Invalid value: [\"10.44.0.1\"]: failed to allocate IP 10.44.0.1: the provided \
+             network does not match the current range"
             .to_owned())
     );
     for special in ["10.43.0.0", "10.43.255.255"] {
@@ -128,7 +132,7 @@ fn node_ports_are_chosen_and_checked() {
 
 #[test]
 fn a_full_range_says_so() {
-    let ranges = Ranges { services: vec!["10.0.0.0/30".parse().unwrap()], node_ports: 30000..=30000 };
+    let ranges = Ranges { services: vec!["10.0.0.0/30".parse().unwrap()], pools: None, node_ports: 30000..=30000 };
     let first = given(json!({"type": "NodePort", "ports": [{"port": 1}]}), &ranges, &Used::default()).unwrap();
     let second = given(json!({"ports": [{"port": 1}]}), &ranges, &Used::of([&first])).unwrap();
     assert_ne!(spec(&first)["clusterIP"], spec(&second)["clusterIP"]);
@@ -291,4 +295,29 @@ fn columns_show_ports_and_addresses() {
     assert_eq!(cells(&balanced)[3], json!("1.2.3.4"));
     let headless = service(json!({"clusterIP": "None"}));
     assert_eq!(cells(&headless)[1..5], [json!("ClusterIP"), json!("None"), json!("<none>"), json!("<none>")]);
+}
+
+#[test]
+fn addresses_come_from_every_range_that_is_ready() {
+    let all: Vec<_> = ["10.43.0.0/30", "10.99.0.0/29"].iter().map(|range| range.parse().unwrap()).collect();
+    let ranges = Ranges { pools: Some(all), ..ranges() };
+    let mut used = Used::default();
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        let service = given(json!({"ports": [{"port": 80}]}), &ranges, &used).unwrap();
+        seen.push(spec(&service)["clusterIP"].as_str().unwrap().to_owned());
+        used.add(&service);
+    }
+    seen.sort();
+    assert_eq!(seen[..2], ["10.43.0.1", "10.43.0.2"]);
+    assert_eq!((seen[2].as_str(), seen[7].as_str()), ("10.99.0.1", "10.99.0.6"));
+    assert_eq!(
+        given(json!({"ports": [{"port": 80}]}), &ranges, &used).unwrap_err(),
+        "failed to allocate a serviceIP: range is full"
+    );
+    // What others hold is taken too.
+    let mut used = Used::default();
+    used.hold(["10.99.0.3".parse().unwrap()]);
+    let refused = given(json!({"clusterIP": "10.99.0.3", "ports": [{"port": 80}]}), &ranges, &used).unwrap_err();
+    assert!(refused.ends_with("failed to allocate IP 10.99.0.3: provided IP is already allocated"), "{refused}");
 }
