@@ -32,7 +32,7 @@ pub fn merge(own: &mut ServiceCIDR, wanted: &ServiceCIDR) -> bool {
         own.spec.clone_from(&wanted.spec);
     } else if has != wants {
         tracing::warn!(
-            "the default ServiceCIDR {has:?} does not match the configuration {wants:?}: configure its ranges or delete it"
+            "the default ServiceCIDR {has:?} does not match the configuration {wants:?}: configure it so, or delete it"
         );
     }
     joins
