@@ -110,6 +110,9 @@ pub struct BadCredentials(pub String);
 
 /// Turns credentials into a caller.
 pub trait Authenticator: Send + Sync + 'static {
+    /// Adds the authenticator's figures to the server's.
+    fn register(&self, _registry: &mut prometheus_client::registry::Registry) {}
+
     /// `Ok(None)`: no credentials of the kind this authenticator knows.
     ///
     /// # Errors

@@ -1,18 +1,25 @@
 //! May the caller do it: attributes in, a decision out. Authorizers look things up in the server's own caches.
 
+mod chain;
+pub mod config;
+mod figures;
 mod follow;
 pub mod node;
 pub mod rbac;
 pub mod review;
 pub mod rule;
+pub mod webhook;
 
 use std::sync::Arc;
 
 use api::Status;
 use api::rbac::v1::PolicyRule;
+use futures_util::future::BoxFuture;
+use prometheus_client::registry::Registry;
 
 use crate::{Caller, Lookup};
 
+pub use chain::Chain;
 pub use node::Node;
 pub use rbac::Rbac;
 
@@ -53,11 +60,26 @@ pub enum Decision {
     Deny(String),
     /// The reason (may be empty) is shown to the caller if nobody allows.
     NoOpinion(String),
+    /// It could not be decided: 500 unless somebody else allows, who is asked unless it `denies`.
+    Failed { why: String, denies: bool },
 }
 
-/// Decides. Synchronous: whatever it must know is in the caches behind `lookup`.
+/// Decides. Whatever it must know is in the caches behind `lookup`, but for one that asks others.
 pub trait Authorizer: Send + Sync + 'static {
     fn authorize(&self, attributes: &Attributes<'_>, lookup: &Lookup) -> Decision;
+
+    /// Whether others are asked, so that [`Authorizer::ask`] is the way to call it.
+    fn waits(&self) -> bool {
+        false
+    }
+
+    /// As [`Authorizer::authorize`], without holding up a thread.
+    fn ask<'a>(&'a self, attributes: &'a Attributes<'a>, lookup: &'a Lookup) -> BoxFuture<'a, Decision> {
+        Box::pin(std::future::ready(self.authorize(attributes, lookup)))
+    }
+
+    /// Adds the authorizer's figures to the server's.
+    fn register(&self, _registry: &mut Registry) {}
 
     /// What a caller may do in a namespace (`""`: cluster-wide), as far as it can be listed.
     fn rules(&self, _caller: &Caller, _namespace: &str, _lookup: &Lookup) -> Rules {
@@ -77,12 +99,7 @@ pub struct Rules {
 
 /// The authorizers of a cluster, in order: health endpoints, `system:masters`, nodes, RBAC.
 pub fn standard() -> Arc<dyn Authorizer> {
-    Arc::new(Union(vec![
-        Arc::new(AlwaysAllowHealth),
-        Arc::new(Privileged),
-        Arc::new(Node::default()),
-        Arc::new(Rbac::default()),
-    ]))
+    Arc::new(Chain::standard(base::Clock::system(), base::Random::system()))
 }
 
 /// Lets `system:masters` do everything, as upstream's privileged-group authorizer.

@@ -5,6 +5,7 @@
 //! for long. Redirects are never followed, bodies are bounded, and every call has a deadline.
 
 pub(crate) mod connect;
+mod remote;
 mod response;
 pub(crate) mod service;
 pub(crate) mod trust;
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 
 use crate::Lookup;
 use connect::Connector;
+pub use remote::{Credentials, Remote};
 
 /// Longest body of an answer.
 pub const RESPONSE_BYTES_MAX: usize = 3 << 20;
@@ -150,7 +152,14 @@ impl Outbound {
         }
         let pool = self.pool(config)?;
         let failed = |why: String| Error::Unreachable(format!("Post \"{url}\": {why}"));
-        match tokio::time::timeout(timeout, exchange(&pool, uri, body)).await {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*"));
+        headers.insert(USER_AGENT, HeaderValue::from_static("kube-apiserver-admission"));
+        match tokio::time::timeout(timeout, exchange(&pool, request)).await {
             Ok(Ok((code, body))) if code.is_success() => Ok(body),
             Ok(Ok((code, body))) => Err(Error::Answered(response::failure(code, &body))),
             Ok(Err(why)) => Err(failed(why)),
@@ -178,14 +187,7 @@ impl Outbound {
     }
 }
 
-async fn exchange(pool: &Pool, uri: Uri, body: Bytes) -> Result<(http::StatusCode, Bytes), String> {
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri;
-    let headers = request.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*"));
-    headers.insert(USER_AGENT, HeaderValue::from_static("kube-apiserver-admission"));
+async fn exchange(pool: &Pool, request: Request<Full<Bytes>>) -> Result<(http::StatusCode, Bytes), String> {
     let answer = pool.request(request).await.map_err(|error| innermost(&error))?;
     let (head, body) = answer.into_parts();
     let body =

@@ -30,11 +30,17 @@ pub async fn answer(
         authn::review::token(server, &mut own).await?;
         return Ok(Box::new(own));
     } else if let Some(review) = any.downcast_mut::<SubjectAccessReview>() {
-        authz::review::subject(server, review)?;
+        let mut own = review.clone();
+        authz::review::subject(server, &mut own).await?;
+        return Ok(Box::new(own));
     } else if let Some(review) = any.downcast_mut::<LocalSubjectAccessReview>() {
-        authz::review::local(server, namespace, review)?;
+        let mut own = review.clone();
+        authz::review::local(server, namespace, &mut own).await?;
+        return Ok(Box::new(own));
     } else if let Some(review) = any.downcast_mut::<SelfSubjectAccessReview>() {
-        authz::review::own(server, caller, review)?;
+        let mut own = review.clone();
+        authz::review::own(server, caller, &mut own).await?;
+        return Ok(Box::new(own));
     } else if let Some(review) = any.downcast_mut::<SelfSubjectRulesReview>() {
         authz::review::own_rules(server, caller, review)?;
     } else {

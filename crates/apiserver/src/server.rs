@@ -129,7 +129,11 @@ impl Server {
         let seats = options.reads_len_max.saturating_add(options.writes_len_max);
         let flow = Flow::new(seats, options.clock, tasks.clone());
         let audit = options.audit.as_ref().map(|audit| audit.figures().clone()).unwrap_or_default();
-        let (lookup, metrics) = (Lookup { caches, catalog }, Metrics::new(flow.figures(), &audit));
+        let lookup = Lookup { caches, catalog };
+        let metrics = Metrics::new(flow.figures(), &audit, |registry| {
+            options.authenticator.register(registry);
+            options.authorizer.register(registry);
+        });
         flow.take_in(&lookup);
         let drain = Drain::new(&tasks.cancelled());
         let outbound = Outbound::new(lookup.clone());
@@ -240,7 +244,7 @@ impl Server {
         let trail = self.trail(caller, &call);
         let result = async {
             let _seat = self.arrive(caller, &call).seat(flow::WAIT_MAX).await?;
-            self.authorize_recorded(caller, &call, trail.as_deref())?;
+            self.authorize_recorded(caller, &call, trail.as_deref()).await?;
             self.proceed(caller, call, trail.as_ref()).await
         }
         .await;
@@ -276,7 +280,7 @@ impl Server {
         let trail = self.trail(caller, &call);
         let result = async {
             let seat = self.arrive(caller, &call).seat(flow::WAIT_MAX).await?;
-            self.authorize_recorded(caller, &call, trail.as_deref())?;
+            self.authorize_recorded(caller, &call, trail.as_deref()).await?;
             let resource = self.resource(&call)?;
             Ok(self.start_watch(resource, &call, true).await?.seated(seat))
         }
@@ -307,7 +311,7 @@ impl Server {
     ) -> Result<bytes::Bytes, Status> {
         let attributes = Attributes { caller, verb: "get", what: What::Path(path) };
         let _seat = self.flow.arrive(&attributes, |_, _| Work::seats(1)).seat(flow::WAIT_MAX).await?;
-        self.authorize(&attributes)?;
+        self.authorize(&attributes).await?;
         let headers =
             ::http::HeaderMap::from_iter([(::http::header::ACCEPT, ::http::HeaderValue::from_static(accept))]);
         let found = discovery::answer(self, path, None, &headers).ok_or_else(Status::unknown_resource)?;
@@ -317,23 +321,28 @@ impl Server {
     /// The trail of a request in this process.
     fn trail(&self, caller: &Arc<Caller>, call: &Call) -> Option<Arc<audit::Trail>> {
         let audit = self.options.audit.as_ref()?;
-        with_attributes(caller, call, |attributes| {
-            let request = audit::policy::Request { caller: Some(caller), verb: attributes.verb, what: attributes.what };
-            audit.follow(&request, || audit::Head {
-                audit_id: self.options.random.uid(),
-                uri: path_of(&call.target),
-                verb: attributes.verb.to_owned(),
-                caller: Some(caller.clone()),
-                source_ips: vec!["::1".to_owned()],
-                user_agent: "in-process".to_owned(),
-                received: self.now(),
-                target: Some(call.target.clone()),
-            })
+        let asked = Asked::of(call);
+        let attributes = asked.attributes(caller, call);
+        let request = audit::policy::Request { caller: Some(caller), verb: attributes.verb, what: attributes.what };
+        audit.follow(&request, || audit::Head {
+            audit_id: self.options.random.uid(),
+            uri: path_of(&call.target),
+            verb: attributes.verb.to_owned(),
+            caller: Some(caller.clone()),
+            source_ips: vec!["::1".to_owned()],
+            user_agent: "in-process".to_owned(),
+            received: self.now(),
+            target: Some(call.target.clone()),
         })
     }
 
-    fn authorize_recorded(&self, caller: &Caller, call: &Call, trail: Option<&audit::Trail>) -> Result<(), Status> {
-        let decision = self.authorize_call(caller, call);
+    async fn authorize_recorded(
+        &self,
+        caller: &Caller,
+        call: &Call,
+        trail: Option<&audit::Trail>,
+    ) -> Result<(), Status> {
+        let decision = self.authorize_call(caller, call).await;
         if let Some(trail) = trail {
             trail.decided(decision.as_deref().ok());
         }
@@ -392,9 +401,9 @@ impl Server {
 
     /// Asks flow control for a seat.
     pub(crate) fn arrive(&self, caller: &Caller, call: &Call) -> Arriving {
-        with_attributes(caller, call, |attributes| {
-            self.flow.arrive(attributes, |seats_max, watches| self.work(call, seats_max, watches))
-        })
+        let seen = Asked::of(call);
+        let attributes = seen.attributes(caller, call);
+        self.flow.arrive(&attributes, |seats_max, watches| self.work(call, seats_max, watches))
     }
 
     /// What a request is reckoned to cost.
@@ -422,34 +431,48 @@ impl Server {
     }
 
     /// Asks the authorizers about a request; the reason of their consent.
-    pub(crate) fn authorize_call(&self, caller: &Caller, call: &Call) -> Result<String, Status> {
-        with_attributes(caller, call, |attributes| self.authorize(attributes))
+    pub(crate) async fn authorize_call(&self, caller: &Caller, call: &Call) -> Result<String, Status> {
+        let seen = Asked::of(call);
+        self.authorize(&seen.attributes(caller, call)).await
     }
 
     /// Asks the authorizers; the reason of their consent.
     ///
     /// # Errors
-    /// 403 unless one of them allows it.
-    pub fn authorize(&self, attributes: &Attributes<'_>) -> Result<String, Status> {
-        match self.options.authorizer.authorize(attributes, &self.lookup) {
+    /// 403 unless one of them allows it; 500 if that could not be told.
+    pub async fn authorize(&self, attributes: &Attributes<'_>) -> Result<String, Status> {
+        match self.options.authorizer.ask(attributes, &self.lookup).await {
             Decision::Allow(reason) => Ok(reason),
             Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(authz::forbidden(attributes, &reason)),
+            Decision::Failed { why, .. } => {
+                tracing::error!(%why, user = attributes.caller.name, "a request could not be authorized");
+                Err(Status::internal(why))
+            }
         }
     }
 }
 
-/// A request as authorization and flow control see it.
-fn with_attributes<R>(caller: &Caller, call: &Call, see: impl FnOnce(&Attributes<'_>) -> R) -> R {
-    let target = &call.target;
-    let options = &call.options;
-    let collective = matches!(call.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
-    let selected = options.field_selector.as_deref().filter(|_| collective).and_then(name_in_field_selector);
-    let mut what = what_of(target, selected.as_deref());
-    if let What::Resource { field_selector, label_selector, .. } = &mut what {
-        *field_selector = options.field_selector.as_deref();
-        *label_selector = options.label_selector.as_deref();
+/// What authorization and flow control read out of a request.
+pub(crate) struct Asked {
+    /// The one object that a field selector narrows a request down to.
+    selected: Option<String>,
+}
+
+impl Asked {
+    pub(crate) fn of(call: &Call) -> Self {
+        let collective = matches!(call.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+        let selector = call.options.field_selector.as_deref().filter(|_| collective);
+        Self { selected: selector.and_then(name_in_field_selector) }
     }
-    see(&Attributes { caller, verb: call.verb.as_str(), what })
+
+    pub(crate) fn attributes<'a>(&'a self, caller: &'a Caller, call: &'a Call) -> Attributes<'a> {
+        let mut what = what_of(&call.target, self.selected.as_deref());
+        if let What::Resource { field_selector, label_selector, .. } = &mut what {
+            *field_selector = call.options.field_selector.as_deref();
+            *label_selector = call.options.label_selector.as_deref();
+        }
+        Attributes { caller, verb: call.verb.as_str(), what }
+    }
 }
 
 /// What a request is about. `selected`: the one object that a list is narrowed to.

@@ -5,10 +5,12 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod file_watch;
 pub mod random;
 pub mod task;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, Timestamp};
+pub use file_watch::FileWatch;
 pub use random::Random;
 pub use task::TaskGroup;

@@ -160,6 +160,13 @@ impl ObjectType {
             .collect();
         ObjectType { name: name.into(), fields, open: false }
     }
+
+    /// The same with names as they are, also those that CEL reserves (`request.namespace`): for types that Kubernetes
+    /// declares by hand, not from a schema.
+    pub fn plain(name: impl Into<String>, fields: impl IntoIterator<Item = (String, Type)>) -> Self {
+        let fields = fields.into_iter().map(|(json, ty)| (json.clone(), Field { json, ty })).collect();
+        ObjectType { name: name.into(), fields, open: false }
+    }
 }
 
 impl Type {

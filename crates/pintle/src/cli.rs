@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod identity;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,6 +66,8 @@ pub struct ServerArgs {
     pub node: NodeArgs,
     #[command(flatten)]
     pub audit: AuditArgs,
+    #[command(flatten)]
+    pub identity: identity::IdentityArgs,
     /// A YAML file whose keys are the names of these flags; flags on the command line win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

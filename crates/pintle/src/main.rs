@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod config;
+mod identity;
 mod in_process;
 mod layout;
 mod node_wiring;

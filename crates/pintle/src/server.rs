@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use api::meta::v1::ObjectMeta;
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject};
-use apiserver::{Caller, Server, audit, authn, authz, bootstrap, drain, http, seal};
+use apiserver::{Caller, Server, audit, authn, bootstrap, drain, http, seal};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, Reflectors, Served};
 use pki::authority::{Authority, Leaf};
@@ -236,7 +236,7 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
         clock: common.clock,
         random: common.random.clone(),
         authenticator: authn::standard(verifier, Some(front_proxy), common.clock),
-        authorizer: authz::standard(),
+        authorizer: crate::identity::authorizer(common)?,
         admission: apiserver::admission::Chain(apiserver::admission::ALL.to_vec()),
         tokens: Some(Arc::new(signer)),
         token_audiences: audiences,

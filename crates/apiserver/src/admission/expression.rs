@@ -24,7 +24,7 @@ const OUT_OF_BUDGET: &str =
 static REQUEST: LazyLock<Type> = LazyLock::new(|| {
     let object = |name: &str, fields: &[(&str, Type)]| {
         let fields = fields.iter().map(|(name, ty)| ((*name).to_owned(), ty.clone()));
-        Type::object(ObjectType::new(name, fields))
+        Type::object(ObjectType::plain(name, fields))
     };
     let text = Type::STRING;
     let kind = object(
@@ -293,6 +293,7 @@ impl cel::Authorizer for Asker {
         match self.authorizer.authorize(&Attributes { caller, verb: &asked.verb, what }, &self.lookup) {
             Decision::Allow(reason) => Answer { allowed: true, reason, error: None },
             Decision::Deny(reason) | Decision::NoOpinion(reason) => Answer { allowed: false, reason, error: None },
+            Decision::Failed { why, .. } => Answer { allowed: false, reason: String::new(), error: Some(why) },
         }
     }
 }
@@ -330,5 +331,19 @@ impl Conditions {
             [one] => Err(one.clone()),
             many => Err(format!("[{}]", many.join(", "))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_a_namespace() {
+        let environment = environment(Names::default());
+        let input = Input { request: serde_json::json!({"namespace": "a"}), ..Input::default() };
+        let expression = Expression::compile(&environment, "request.namespace == 'a'", &[Type::Bool]);
+        let scope = Scope::new(&input, &[], MATCH_BUDGET);
+        assert_eq!(scope.evaluate(&expression).map(|value| value.as_bool()), Ok(Some(true)));
     }
 }

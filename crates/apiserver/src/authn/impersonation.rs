@@ -34,7 +34,7 @@ struct Wish {
 ///
 /// # Errors
 /// 403 for what `caller` may not be; 400 for groups, UID or extra without a user.
-pub fn impersonate(server: &Server, caller: &Arc<Caller>, headers: &HeaderMap) -> Result<Arc<Caller>, Status> {
+pub async fn impersonate(server: &Server, caller: &Arc<Caller>, headers: &HeaderMap) -> Result<Arc<Caller>, Status> {
     let Some((wishes, wanted)) = read(headers)? else { return Ok(caller.clone()) };
     for wish in &wishes {
         let what = What::Resource {
@@ -47,7 +47,7 @@ pub fn impersonate(server: &Server, caller: &Arc<Caller>, headers: &HeaderMap) -
             field_selector: None,
             label_selector: None,
         };
-        server.authorize(&Attributes { caller, verb: "impersonate", what })?;
+        server.authorize(&Attributes { caller, verb: "impersonate", what }).await?;
     }
     Ok(Arc::new(wanted))
 }

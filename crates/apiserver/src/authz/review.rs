@@ -17,9 +17,9 @@ use crate::{Caller, Server};
 ///
 /// # Errors
 /// 422 if the question is malformed.
-pub fn subject(server: &Server, review: &mut SubjectAccessReview) -> Result<(), Status> {
+pub async fn subject(server: &Server, review: &mut SubjectAccessReview) -> Result<(), Status> {
     invalid::<SubjectAccessReview>(validate_spec(&review.spec))?;
-    review.status = Some(decide_for(server, &review.spec));
+    review.status = Some(decide_for(server, &review.spec).await);
     Ok(())
 }
 
@@ -27,7 +27,7 @@ pub fn subject(server: &Server, review: &mut SubjectAccessReview) -> Result<(), 
 ///
 /// # Errors
 /// 422 if the question is malformed or about another namespace.
-pub fn local(server: &Server, namespace: &str, review: &mut LocalSubjectAccessReview) -> Result<(), Status> {
+pub async fn local(server: &Server, namespace: &str, review: &mut LocalSubjectAccessReview) -> Result<(), Status> {
     let mut errors = validate_spec(&review.spec);
     let spec = Path::new("spec");
     if let Some(resource) = &review.spec.resource_attributes
@@ -41,7 +41,7 @@ pub fn local(server: &Server, namespace: &str, review: &mut LocalSubjectAccessRe
         errors.invalid(&path, serde_json::Value::Null, "disallowed on this kind of request");
     }
     invalid::<LocalSubjectAccessReview>(errors)?;
-    review.status = Some(decide_for(server, &review.spec));
+    review.status = Some(decide_for(server, &review.spec).await);
     Ok(())
 }
 
@@ -49,10 +49,10 @@ pub fn local(server: &Server, namespace: &str, review: &mut LocalSubjectAccessRe
 ///
 /// # Errors
 /// 422 if the question is malformed.
-pub fn own(server: &Server, caller: &Caller, review: &mut SelfSubjectAccessReview) -> Result<(), Status> {
+pub async fn own(server: &Server, caller: &Caller, review: &mut SelfSubjectAccessReview) -> Result<(), Status> {
     let (resource, path) = (&review.spec.resource_attributes, &review.spec.non_resource_attributes);
     invalid::<SelfSubjectAccessReview>(validate_attributes(resource.as_ref(), path.as_ref()))?;
-    review.status = Some(decide(server, caller, resource.as_ref(), path.as_ref()));
+    review.status = Some(decide(server, caller, resource.as_ref(), path.as_ref()).await);
     Ok(())
 }
 
@@ -125,17 +125,17 @@ fn validate_attributes(resource: Option<&ResourceAttributes>, path: Option<&NonR
     errors
 }
 
-fn decide_for(server: &Server, spec: &SubjectAccessReviewSpec) -> SubjectAccessReviewStatus {
+async fn decide_for(server: &Server, spec: &SubjectAccessReviewSpec) -> SubjectAccessReviewStatus {
     let caller = Caller {
         name: text(&spec.user).to_owned(),
         uid: text(&spec.uid).to_owned(),
         groups: spec.groups.clone().unwrap_or_default(),
         extra: spec.extra.clone().unwrap_or_default(),
     };
-    decide(server, &caller, spec.resource_attributes.as_ref(), spec.non_resource_attributes.as_ref())
+    decide(server, &caller, spec.resource_attributes.as_ref(), spec.non_resource_attributes.as_ref()).await
 }
 
-fn decide(
+async fn decide(
     server: &Server,
     caller: &Caller,
     resource: Option<&ResourceAttributes>,
@@ -159,17 +159,23 @@ fn decide(
         (None, Some(path)) => (text(&path.verb), What::Path(text(&path.path))),
         (None, None) => ("", What::Path("")),
     };
-    let decision = server.options().authorizer.authorize(&Attributes { caller, verb, what }, server.lookup());
+    let attributes = Attributes { caller, verb, what };
+    let decision = server.options().authorizer.ask(&attributes, server.lookup()).await;
+    let mut evaluation_error = None;
     let (allowed, denied, reason) = match decision {
         Decision::Allow(reason) => (true, false, reason),
         Decision::Deny(reason) => (false, true, reason),
         Decision::NoOpinion(reason) => (false, false, reason),
+        Decision::Failed { why, denies } => {
+            evaluation_error = Some(why);
+            (false, denies, String::new())
+        }
     };
     SubjectAccessReviewStatus {
         allowed,
         denied: denied.then_some(true),
         reason: (!reason.is_empty()).then_some(reason),
-        evaluation_error: None,
+        evaluation_error,
     }
 }
 

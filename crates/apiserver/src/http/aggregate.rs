@@ -84,7 +84,7 @@ pub async fn answer(
             let attributes = Attributes { caller, verb: &verb, what: What::Path(&path) };
             let arriving = server.flow.arrive(&attributes, |_, _| Work::seats(1));
             let seat = seen.seat(arriving, time).await?;
-            seen.decide(server.authorize(&attributes))?;
+            seen.decide(server.authorize(&attributes).await)?;
             seat
         }
         Asked::Resource { target, verb, .. } => {
@@ -102,7 +102,7 @@ pub async fn answer(
             };
             let call = Call { verb, target, options, body: Body::None };
             let seat = seen.seat(server.arrive(caller, &call), time).await?;
-            seen.decide(server.authorize_call(caller, &call))?;
+            seen.decide(server.authorize_call(caller, &call).await)?;
             seat
         }
     };

@@ -265,7 +265,7 @@ async fn caller(
         }
     };
     seen.record(server, peer, parts, asked, Some(&caller));
-    let acting = crate::authn::impersonate(server, &caller, &parts.headers)?;
+    let acting = crate::authn::impersonate(server, &caller, &parts.headers).await?;
     if !Arc::ptr_eq(&acting, &caller)
         && let Some(trail) = &seen.trail
     {
@@ -291,7 +291,7 @@ async fn other_path(
     let attributes = Attributes { caller, verb: &verb, what: What::Path(path) };
     let arriving = server.flow.arrive(&attributes, |_, _| Work::seats(1));
     let _seat = seen.seat(arriving, time).await?;
-    seen.decide(server.authorize(&attributes))?;
+    seen.decide(server.authorize(&attributes).await)?;
     if let Some(response) = health::answer(server, path, query).await {
         return Ok(response);
     }
@@ -430,7 +430,7 @@ async fn start_watch(
     let Wanted { target, verb, parts, query, .. } = wanted;
     let call = Call { verb, target, options: query.options(verb)?, body: Body::None };
     let seat = seen.seat(server.arrive(caller, &call), REQUEST_TIMEOUT).await?;
-    seen.decide(server.authorize_call(caller, &call))?;
+    seen.decide(server.authorize_call(caller, &call).await)?;
     let resource = server.resource(&call)?;
     let offer = Offer { shapes: true, protobuf: !resource.kind().is_custom(), stream: true };
     let form = negotiate::accept(&parts.headers, offer)?;
@@ -457,7 +457,7 @@ async fn ordinary(
     name_manager(&mut call, &parts);
     let _seat = seen.seat(server.arrive(caller, &call), time).await?;
     // Asked before the body is read, so that nobody sends us bodies in vain.
-    seen.decide(server.authorize_call(caller, &call))?;
+    seen.decide(server.authorize_call(caller, &call).await)?;
     let resource = server.resource(&call)?;
     let mut form = negotiate::accept(&parts.headers, offer(&resource, &call))?;
     form.pretty |= negotiate::pretty(&parts.headers, query.get("pretty"));

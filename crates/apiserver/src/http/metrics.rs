@@ -57,11 +57,16 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The server's figures, with those of flow control and of the audit log.
-    pub fn new(flow: &crate::flow::figures::Figures, audit: &crate::audit::Figures) -> Self {
+    /// The server's figures, with those of flow control, of the audit log and of others.
+    pub fn new(
+        flow: &crate::flow::figures::Figures,
+        audit: &crate::audit::Figures,
+        others: impl FnOnce(&mut Registry),
+    ) -> Self {
         let mut registry = Registry::default();
         flow.register(&mut registry);
         audit.register(&mut registry);
+        others(&mut registry);
         let metrics = Self {
             requests: Family::default(),
             durations: Family::new_with_constructor(seconds as fn() -> Histogram),

@@ -46,14 +46,14 @@ pub async fn answer(
     let Wanted { target, verb, rest, parts, body, query } = wanted;
     let subresource = target.subresource.clone().unwrap_or_default();
     let call = Call { verb, target, options: Options::default(), body: api::Body::None };
-    seen.decide(server.authorize_call(caller, &call))?;
+    seen.decide(server.authorize_call(caller, &call).await)?;
     let resource = server.resource(&call)?.clone();
     if matches!(&*subresource, "exec" | "attach" | "portforward") {
         if !matches!(verb, Verb::Get | Verb::Create) {
             return Err(Status::method_not_allowed("", &format!("pods/{subresource}"), verb.as_str()));
         }
         // Opening a session is more than reading, whatever the method.
-        server.authorize_call(caller, &Call { verb: Verb::Create, ..call.clone() })?;
+        server.authorize_call(caller, &Call { verb: Verb::Create, ..call.clone() }).await?;
     } else if subresource == "log" && verb != Verb::Get {
         return Err(Status::method_not_allowed("", "pods/log", verb.as_str()));
     }

@@ -51,7 +51,10 @@ impl From<String> for Failed {
 pub struct Connector {
     destination: Arc<Destination>,
     tls: Arc<rustls::ClientConfig>,
-    lookup: Lookup,
+    /// Where Services are found; none: they are not called.
+    lookup: Option<Lookup>,
+    /// The name the certificate must bear, if not the URL's.
+    server_name: Option<Arc<str>>,
 }
 
 impl Connector {
@@ -63,7 +66,16 @@ impl Connector {
 
     /// With a TLS configuration of one's own.
     pub fn with(destination: Destination, tls: Arc<rustls::ClientConfig>, lookup: Lookup) -> Self {
-        Self { destination: Arc::new(destination), tls, lookup }
+        Self { destination: Arc::new(destination), tls, lookup: Some(lookup), server_name: None }
+    }
+
+    /// To a server outside the cluster.
+    pub fn remote(url: &str, credentials: &super::Credentials) -> Result<Self, String> {
+        let trusted = credentials.ca_pem.as_deref().map_or(Trusted::System, |pem| Trusted::Bundle(pem.as_bytes()));
+        let identity = credentials.identity.clone().map(pki::tls::Reloadable::new);
+        let tls = trust::client(&trusted, identity, Alpn::Http2OrHttp1)?;
+        let server_name = credentials.server_name.as_deref().map(Into::into);
+        Ok(Self { destination: Arc::new(Destination::Url(url.to_owned())), tls, lookup: None, server_name })
     }
 }
 
@@ -88,7 +100,8 @@ impl Connector {
         let (address, port) = match &*self.destination {
             Destination::Url(_) => (host.clone(), uri.port_u16().unwrap_or(443)),
             Destination::Service { namespace, name, port, .. } => {
-                service::resolve(&self.lookup, &Random::system(), namespace, name, *port).map_err(Failed::Unresolved)?
+                let lookup = self.lookup.as_ref().ok_or_else(|| "no services are known here".to_owned())?;
+                service::resolve(lookup, &Random::system(), namespace, name, *port).map_err(Failed::Unresolved)?
             }
         };
         let dialed = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect((address.as_str(), port))).await;
@@ -98,6 +111,7 @@ impl Connector {
             Err(_) => return Err(format!("dial tcp {}: i/o timeout", shown(&address, port)).into()),
         };
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
+        let host = self.server_name.as_deref().map_or(host, str::to_owned);
         let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
         let handshake = TlsConnector::from(self.tls.clone()).connect(name, socket);
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {

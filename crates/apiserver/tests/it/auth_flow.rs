@@ -45,7 +45,7 @@ pub async fn cluster() -> World {
 }
 
 /// A request by somebody with a certificate (name, groups) or without one.
-async fn send_as(
+pub async fn send_as(
     world: &World,
     user: Option<(&str, &[&str])>,
     method: Method,

@@ -5,6 +5,7 @@
 mod aggregation;
 mod audit;
 mod auth_flow;
+mod authorization_webhook;
 mod custom;
 mod deletes;
 mod doors;
@@ -13,6 +14,7 @@ mod encodings;
 mod flow;
 mod lists;
 mod matrix;
+mod peer;
 mod streams;
 mod watches;
 mod webhooks;

@@ -67,12 +67,7 @@ impl Plane {
             clock: self.clock,
             random: self.random.clone(),
             authenticator: authn::standard(verifier, None, self.clock),
-            authorizer: Arc::new(authz::Union(vec![
-                Arc::new(authz::AlwaysAllowHealth),
-                Arc::new(authz::Privileged),
-                Arc::new(authz::Node::default()),
-                Arc::new(authz::Rbac::default()),
-            ])),
+            authorizer: Arc::new(authz::Chain::standard(self.clock, self.random.clone())),
             admission: admission::Chain(admission::ALL.to_vec()),
             tokens: Some(Arc::new(pki::token::Signer::new(ISSUER, key))),
             token_audiences: audiences,
