@@ -1,4 +1,5 @@
-//! Somebody else decides: each question goes to a server as a SubjectAccessReview, and its answers are kept for a while.
+//! Somebody else decides: each question goes to a server as a SubjectAccessReview, and its answers are kept for a
+//! while.
 //!
 //! Upstream: apiserver/plugin/pkg/authorizer/webhook.
 
