@@ -9,25 +9,25 @@ use http::Method;
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::server::Server;
+use super::target::Target;
 use super::{Table, ms, percentile};
 
-const CONNECTIONS: usize = 16;
+pub const CONNECTIONS: usize = 16;
 
-fn now() -> Instant {
+pub fn now() -> Instant {
     #[allow(clippy::disallowed_methods)] // real time is what is measured
     Instant::now()
 }
 
-fn config_map(name: &str, bytes: usize) -> Bytes {
+pub fn config_map(name: &str, bytes: usize) -> Bytes {
     let object =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"v": "x".repeat(bytes)}});
     Bytes::from(object.to_string())
 }
 
-async fn namespace(server: &Server, name: &str) -> Result<()> {
+pub async fn namespace(target: &Target, name: &str) -> Result<()> {
     let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    server.connect().await?.post("/api/v1/namespaces", Bytes::from(object.to_string())).await
+    target.connect().await?.post("/api/v1/namespaces", Bytes::from(object.to_string())).await
 }
 
 fn micros(time: Duration, count: usize) -> String {
@@ -39,10 +39,10 @@ fn rate(count: usize, time: Duration) -> String {
 }
 
 /// Creates 1 KB ConfigMaps over one connection, then over sixteen.
-pub async fn create(server: &Server, table: &mut Table) -> Result<()> {
-    namespace(server, "bench").await?;
+pub async fn create(target: &Target, table: &mut Table) -> Result<()> {
+    namespace(target, "bench").await?;
     let path = "/api/v1/namespaces/bench/configmaps";
-    let mut one = server.connect().await?;
+    let mut one = target.connect().await?;
     let mut times = Vec::new();
     for n in 0..1000 {
         let begun = now();
@@ -52,12 +52,13 @@ pub async fn create(server: &Server, table: &mut Table) -> Result<()> {
     times.sort();
     let (p50, p99) = (percentile(&times, 0.5), percentile(&times, 0.99));
     let measured = format!("{:.2} / {:.2} ms", p50.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
-    table.row("create a 1 KB ConfigMap, one connection, p50 / p99", measured, "0.6 / 2 ms");
+    let figure = Some(p50.as_secs_f64());
+    table.row("create a 1 KB ConfigMap, one connection, p50 / p99", measured, "0.6 / 2 ms", figure);
 
     const EACH: usize = 625;
-    let (cpu, begun) = (server.cpu()?, now());
+    let (cpu, begun) = (target.cpu()?, now());
     try_join_all((0..CONNECTIONS).map(|at| async move {
-        let mut connection = server.connect().await?;
+        let mut connection = target.connect().await?;
         for n in 0..EACH {
             connection.post(path, config_map(&format!("c{at}-{n}"), 900)).await?;
         }
@@ -65,17 +66,19 @@ pub async fn create(server: &Server, table: &mut Table) -> Result<()> {
     }))
     .await?;
     let count = CONNECTIONS * EACH;
-    let measured = format!("{}, {} CPU each", rate(count, begun.elapsed()), micros(server.cpu()? - cpu, count));
-    table.row("the same, 16 connections", measured, "4 times upstream's 1,200-1,900/s, 0.12 ms CPU");
+    let (took, cpu) = (begun.elapsed(), target.cpu()? - cpu);
+    let measured = format!("{}, {} CPU each", rate(count, took), micros(cpu, count));
+    let goal = "4 times upstream's 1,200-1,900/s, 0.12 ms CPU";
+    table.row("the same, 16 connections", measured, goal, Some(took.as_secs_f64()));
     Ok(())
 }
 
 /// Reads one object over sixteen connections.
-pub async fn get(server: &Server, table: &mut Table) -> Result<()> {
+pub async fn get(target: &Target, table: &mut Table) -> Result<()> {
     const EACH: usize = 2000;
-    let (cpu, begun) = (server.cpu()?, now());
+    let (cpu, begun) = (target.cpu()?, now());
     try_join_all((0..CONNECTIONS).map(|_| async move {
-        let mut connection = server.connect().await?;
+        let mut connection = target.connect().await?;
         for _ in 0..EACH {
             let (status, _) = connection.get("/api/v1/namespaces/bench/configmaps/one-1").await?;
             anyhow::ensure!(status == 200, "GET answered {status}");
@@ -84,26 +87,28 @@ pub async fn get(server: &Server, table: &mut Table) -> Result<()> {
     }))
     .await?;
     let count = CONNECTIONS * EACH;
-    let measured = format!("{}, {} CPU each", rate(count, begun.elapsed()), micros(server.cpu()? - cpu, count));
-    table.row("GET one object, 16 connections", measured, "4 times upstream's 2,900-3,950/s, 0.05 ms CPU");
+    let (took, cpu) = (begun.elapsed(), target.cpu()? - cpu);
+    let measured = format!("{}, {} CPU each", rate(count, took), micros(cpu, count));
+    let goal = "4 times upstream's 2,900-3,950/s, 0.05 ms CPU";
+    table.row("GET one object, 16 connections", measured, goal, Some(took.as_secs_f64()));
     Ok(())
 }
 
 /// 200 watchers of one namespace see 500 creates in a burst.
-pub async fn watch(server: &Server, table: &mut Table) -> Result<()> {
+pub async fn watch(target: &Target, table: &mut Table) -> Result<()> {
     const WATCHERS: usize = 200;
     const CREATES: usize = 500;
-    namespace(server, "watched").await?;
+    namespace(target, "watched").await?;
     let mut watchers = Vec::new();
     for _ in 0..WATCHERS {
-        let mut connection = server.connect().await?;
+        let mut connection = target.connect().await?;
         let path = "/api/v1/namespaces/watched/secrets?watch=true&resourceVersion=0";
         let response = connection.send(Method::GET, path, Bytes::new(), "application/json").await?;
         anyhow::ensure!(response.status() == 200, "a watch answered {}", response.status());
         watchers.push((connection, response.into_body()));
     }
-    let (cpu, begun) = (server.cpu()?, now());
-    let mut writer = server.connect().await?;
+    let (cpu, begun) = (target.cpu()?, now());
+    let mut writer = target.connect().await?;
     let write = async {
         for n in 0..CREATES {
             let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("s{n}")}});
@@ -123,27 +128,31 @@ pub async fn watch(server: &Server, table: &mut Table) -> Result<()> {
     let (written, seen) = futures_util::future::try_join(write, read).await?;
     let last = seen.into_iter().max().unwrap_or_default();
     let count = WATCHERS * CREATES;
-    let each = (server.cpu()? - cpu).as_secs_f64() * 1e6 / f64::from(u32::try_from(count)?);
+    let each = (target.cpu()? - cpu).as_secs_f64() * 1e6 / f64::from(u32::try_from(count)?);
     let lag = last.saturating_sub(written);
     let measured = format!("{}, {each:.1} us CPU each, last watcher {} behind", rate(count, last), ms(lag));
-    table.row("watch: 200 watchers, 500 creates in a burst", measured, "2 times upstream's 50,000/s, 5 us CPU, 0.5 s");
+    let goal = "2 times upstream's 50,000/s, 5 us CPU, 0.5 s";
+    table.row("watch: 200 watchers, 500 creates in a burst", measured, goal, Some(last.as_secs_f64()));
     Ok(())
 }
 
 /// 10,000 pods of 6.4 KB and 20,000 ConfigMaps of 1.4 KB.
-pub async fn fill(server: &Server) -> Result<()> {
+pub async fn fill(target: &Target) -> Result<()> {
     for name in ["bench-a", "bench-b", "bench-pods"] {
-        namespace(server, name).await?;
+        namespace(target, name).await?;
     }
-    // A pod needs its namespace's service account, which its controller makes.
-    let mut connection = server.connect().await?;
+    // A pod needs its namespace's service account. Where no controller runs nobody makes it, and nobody asks for it.
+    let mut connection = target.connect().await?;
     let deadline = now() + Duration::from_secs(20);
     while connection.get("/api/v1/namespaces/bench-pods/serviceaccounts/default").await?.0 != 200 {
-        anyhow::ensure!(now() < deadline, "no default service account in 20 s");
+        if now() > deadline {
+            let object = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+            connection.post("/api/v1/namespaces/bench-pods/serviceaccounts", Bytes::from(object.to_string())).await?;
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     try_join_all((0..CONNECTIONS).map(|at| async move {
-        let mut connection = server.connect().await?;
+        let mut connection = target.connect().await?;
         for n in (at..10_000).step_by(CONNECTIONS) {
             connection.post("/api/v1/namespaces/bench-a/configmaps", config_map(&format!("a-{n}"), 1200)).await?;
             connection.post("/api/v1/namespaces/bench-b/configmaps", config_map(&format!("b-{n}"), 1200)).await?;
@@ -178,18 +187,18 @@ fn pod(n: usize) -> Bytes {
 }
 
 /// One whole list, the best of five.
-pub async fn list(server: &Server, path: &str, work: &str, goal: &'static str, table: &mut Table) -> Result<()> {
-    let mut connection = server.connect().await?;
+pub async fn list(target: &Target, path: &str, work: &str, goal: &'static str, table: &mut Table) -> Result<()> {
+    let mut connection = target.connect().await?;
     let (mut best, mut len) = (Duration::MAX, 0);
-    let cpu = server.cpu()?;
+    let cpu = target.cpu()?;
     for _ in 0..5 {
         let begun = now();
         let (status, bytes) = connection.get(path).await?;
         anyhow::ensure!(status == 200, "LIST answered {status}");
         (best, len) = (best.min(begun.elapsed()), bytes);
     }
-    let each = (server.cpu()? - cpu).as_secs_f64() / 5.0;
+    let each = (target.cpu()? - cpu).as_secs_f64() / 5.0;
     let work = format!("{work} ({} MB JSON), consistent", len / 1_000_000);
-    table.row(work, format!("{}, {each:.3} s CPU", ms(best)), goal);
+    table.row(work, format!("{}, {each:.3} s CPU", ms(best)), goal, Some(best.as_secs_f64()));
     Ok(())
 }

@@ -7,19 +7,46 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
-pub struct Connection(SendRequest<Full<Bytes>>);
+pub struct Connection(http1::SendRequest<Full<Bytes>>);
+
+/// One HTTP/2 connection: many requests at once.
+pub struct Streams(http2::SendRequest<Full<Bytes>>);
+
+type Tls = Arc<tokio_rustls::rustls::ClientConfig>;
+
+/// TLS to `HOST:PORT`.
+async fn secured(tls: Tls, address: &str) -> Result<TokioIo<TlsStream<TcpStream>>> {
+    let tcp = TcpStream::connect(address).await.with_context(|| address.to_owned())?;
+    tcp.set_nodelay(true)?;
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    let name = rustls_pki_types::ServerName::try_from(host.to_owned())?;
+    Ok(TokioIo::new(tokio_rustls::TlsConnector::from(tls).connect(name, tcp).await?))
+}
+
+impl Streams {
+    pub async fn open(tls: Tls, address: &str) -> Result<Self> {
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), secured(tls, address).await?).await?;
+        #[allow(clippy::disallowed_methods)] // ends with the connection
+        tokio::spawn(connection);
+        Ok(Self(sender))
+    }
+
+    pub async fn send(&mut self, method: Method, path: &str) -> Result<Response<Incoming>> {
+        let request =
+            Request::builder().method(method).uri(format!("https://localhost{path}")).body(Full::new(Bytes::new()))?;
+        self.0.ready().await?;
+        self.0.send_request(request).await.context("sending a request")
+    }
+}
 
 impl Connection {
-    pub async fn open(tls: Arc<tokio_rustls::rustls::ClientConfig>, port: u16) -> Result<Self> {
-        let tcp = TcpStream::connect(("127.0.0.1", port)).await?;
-        tcp.set_nodelay(true)?;
-        let name = rustls_pki_types::ServerName::try_from("localhost")?;
-        let stream = tokio_rustls::TlsConnector::from(tls).connect(name, tcp).await?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    pub async fn open(tls: Tls, address: &str) -> Result<Self> {
+        let (sender, connection) = http1::handshake(secured(tls, address).await?).await?;
         #[allow(clippy::disallowed_methods)] // ends with the connection
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -31,10 +58,11 @@ impl Connection {
 
     pub async fn send(&mut self, method: Method, path: &str, body: Bytes, media: &str) -> Result<Response<Incoming>> {
         let request = Request::builder()
-            .method(method)
+            .method(method.clone())
             .uri(path)
             .header(http::header::HOST, "localhost")
             .header(http::header::CONTENT_TYPE, media)
+            .header(http::header::ACCEPT, if method == Method::GET { media } else { "application/json" })
             .body(Full::new(body))?;
         self.0.ready().await?;
         self.0.send_request(request).await.context("sending a request")
@@ -42,7 +70,12 @@ impl Connection {
 
     /// The status and the body's length.
     pub async fn get(&mut self, path: &str) -> Result<(u16, usize)> {
-        let response = self.send(Method::GET, path, Bytes::new(), "application/json").await?;
+        self.get_as(path, "application/json").await
+    }
+
+    /// As [`Connection::get`], in another encoding.
+    pub async fn get_as(&mut self, path: &str, media: &str) -> Result<(u16, usize)> {
+        let response = self.send(Method::GET, path, Bytes::new(), media).await?;
         let status = response.status().as_u16();
         let mut body = response.into_body();
         let mut len = 0;

@@ -74,6 +74,7 @@ async fn rows(server: &Server, table: &mut Table) -> Result<()> {
         "one-replica Deployment, image present, created to Ready",
         measured,
         "containerd's own + 100 ms, under 1.0 s",
+        None,
     );
 
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -89,7 +90,7 @@ async fn rows(server: &Server, table: &mut Table) -> Result<()> {
     let ratio = ours[1].as_secs_f64() / theirs[1].as_secs_f64();
     let measured =
         format!("{:.2} s (bare CRI client {:.2} s, {ratio:.2} times)", ours[1].as_secs_f64(), theirs[1].as_secs_f64());
-    table.row("30 pods, Deployment 0 to all Ready", measured, "3.3 s; 1.3 times the bare client");
+    table.row("30 pods, Deployment 0 to all Ready", measured, "3.3 s; 1.3 times the bare client", None);
     Ok(())
 }
 
@@ -101,7 +102,7 @@ async fn idle(server: &Server, table: &mut Table) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(u64::from(SECONDS))).await;
     let share = (server.cpu()? - cpu).as_secs_f64() / f64::from(SECONDS) * 100.0;
     let measured = format!("{} MiB, {share:.2} % of a core", server.rss_bytes()? >> 20);
-    table.row("idle, control plane and node in one process", measured, "100 MB, 1 % of a core");
+    table.row("idle, control plane and node in one process", measured, "100 MB, 1 % of a core", None);
     Ok(())
 }
 

@@ -5,12 +5,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use base::Clock;
-use pki::Kubeconfig;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::connection::Connection;
+use super::target::{self, Target};
 
 /// How long a server may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -83,16 +82,7 @@ impl Server {
 
     /// A connection of its own, as the administrator.
     pub async fn connect(&self) -> Result<Connection> {
-        let kubeconfig = Kubeconfig::load(&self.folder.path().join("admin.kubeconfig"), None)?;
-        let identity = kubeconfig.identity.context("no client certificate")?;
-        let ca = kubeconfig.ca_pem.context("no CA")?;
-        let tls = pki::tls::client_config(
-            &ca,
-            Some(pki::tls::Reloadable::new(identity)),
-            pki::tls::Alpn::Http1,
-            Clock::system(),
-        )?;
-        Connection::open(tls, self.port).await
+        self.target()?.connect().await
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -105,19 +95,17 @@ impl Server {
 
     /// Resident memory.
     pub fn rss_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? * 1024)
+        target::memory(self.pid()?, "VmRSS:")
     }
 
     /// CPU time used so far, user and system.
     pub fn cpu(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
-        let fields: Vec<&str> = stat.rsplit(") ").next().context("no stat")?.split_whitespace().collect();
-        let ticks: u64 =
-            fields.get(11).context("no utime")?.parse::<u64>()? + fields.get(12).context("no stime")?.parse::<u64>()?;
-        // The kernel counts in hundredths of a second on every platform Linux runs on.
-        Ok(Duration::from_millis(ticks * 10))
+        target::cpu(self.pid()?)
+    }
+
+    /// What knows nothing but the Kubernetes API of it.
+    pub fn target(&self) -> Result<Target> {
+        Target::of(&self.folder.path().join("admin.kubeconfig"), vec![self.pid()?])
     }
 
     /// Ends the process in good order.
@@ -153,6 +141,6 @@ impl Server {
     }
 }
 
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
