@@ -64,8 +64,8 @@ const PARTS: &[&str] = &["start", "load", "watches", "lists", "webhook", "defini
 const PLAIN: &[&str] = &["load", "watches", "lists", "webhook"];
 
 /// Measures everything, or the one part named as argument, and prints the table. `PINTLE` names the binary.
-/// `BENCH_KUBECONFIG` names another server that is measured instead, as far as its API goes; `KUBE_APISERVER` and `ETCD`
-/// name upstream's programs, which then take their turn.
+/// `BENCH_KUBECONFIG` names another server that is measured instead, as far as its API goes; `KUBE_APISERVER` and
+/// `ETCD` name upstream's programs, which then take their turn.
 pub fn run() -> Result<()> {
     let part = std::env::args().nth(2);
     let known = part.as_deref().is_none_or(|part| PARTS.contains(&part));
