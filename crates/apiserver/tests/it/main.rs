@@ -12,6 +12,7 @@ mod doors;
 mod drain;
 mod encodings;
 mod flow;
+mod fuzz;
 mod lists;
 mod matrix;
 mod peer;
