@@ -5,10 +5,16 @@
 
 pub mod bootstrap_token;
 pub mod certificates;
+pub mod claims;
+pub mod config;
+pub mod configured;
+mod figures;
 pub mod front_proxy;
 pub mod impersonation;
+pub mod jwt;
 pub mod review;
 pub mod service_account;
+pub mod token_webhook;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,9 +28,11 @@ use crate::Lookup;
 
 pub use bootstrap_token::BootstrapTokens;
 pub use certificates::Certificates;
+pub use configured::Configured;
 pub use front_proxy::FrontProxy;
 pub use impersonation::impersonate;
 pub use service_account::ServiceAccountTokens;
+pub use token_webhook::TokenWebhook;
 
 /// The group of everyone who proved who they are.
 pub const AUTHENTICATED: &str = "system:authenticated";
@@ -113,6 +121,11 @@ pub trait Authenticator: Send + Sync + 'static {
     /// Adds the authenticator's figures to the server's.
     fn register(&self, _registry: &mut prometheus_client::registry::Registry) {}
 
+    /// Whether a request to that path may go without credentials; `None`: it is for others to say.
+    fn anonymous(&self, _path: &str) -> Option<bool> {
+        None
+    }
+
     /// `Ok(None)`: no credentials of the kind this authenticator knows.
     ///
     /// # Errors
@@ -150,18 +163,36 @@ pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
+/// The audiences that are among both.
+fn common(asked: &[String], own: &[String]) -> Vec<String> {
+    let asked = if asked.is_empty() { own } else { asked };
+    asked.iter().filter(|audience| own.contains(audience)).cloned().collect()
+}
+
 /// The authenticators of a cluster: client certificates, service account tokens, bootstrap tokens.
 pub fn standard(
     verifier: pki::token::Verifier,
     front_proxy: Option<FrontProxy>,
     clock: base::Clock,
 ) -> Arc<dyn Authenticator> {
-    Arc::new(Union(vec![
+    standard_and(verifier, front_proxy, clock, Vec::new())
+}
+
+/// The same, and behind them others that know tokens.
+pub fn standard_and(
+    verifier: pki::token::Verifier,
+    front_proxy: Option<FrontProxy>,
+    clock: base::Clock,
+    others: Vec<Arc<dyn Authenticator>>,
+) -> Arc<dyn Authenticator> {
+    let mut all: Vec<Arc<dyn Authenticator>> = vec![
         Arc::new(Certificates { front_proxy }),
         Arc::new(ServiceAccountTokens::new(verifier, clock)),
         Arc::new(BootstrapTokens::new(clock)),
-        Arc::new(UnknownTokens),
-    ]))
+    ];
+    all.extend(others);
+    all.push(Arc::new(UnknownTokens));
+    Arc::new(Union(all))
 }
 
 /// Refuses bearer tokens that nobody knew. The last of a [`Union`].
@@ -194,6 +225,14 @@ const INVALID: &str = "invalid bearer token";
 pub struct Union(pub Vec<Arc<dyn Authenticator>>);
 
 impl Authenticator for Union {
+    fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.0.iter().for_each(|authenticator| authenticator.register(registry));
+    }
+
+    fn anonymous(&self, path: &str) -> Option<bool> {
+        self.0.iter().find_map(|authenticator| authenticator.anonymous(path))
+    }
+
     fn authenticate<'a>(
         &'a self,
         parts: RequestParts<'a>,

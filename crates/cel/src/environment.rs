@@ -6,7 +6,7 @@ use crate::check;
 use crate::cost::CostEstimate;
 use crate::error::{CompileError, EvalError};
 use crate::evaluate::Evaluation;
-use crate::node::Node;
+use crate::node::{Node, NodeKind};
 use crate::parse;
 use crate::types::{Field, ObjectType, Type};
 use crate::value::Value;
@@ -86,6 +86,17 @@ impl Program {
     /// Whether the expression reads this variable.
     pub fn uses(&self, variable: &str) -> bool {
         self.variables.iter().any(|name| name == variable)
+    }
+
+    /// Whether this field of a variable is selected by name anywhere (`claims.email`, `claims.?email`).
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        crate::walk::any(&self.root, &mut |node| match &node.kind {
+            NodeKind::Select { operand, plain, .. } => {
+                matches!(operand.kind, NodeKind::Variable { index, .. } if self.variables[index] == variable)
+                    && **plain == *field
+            }
+            _ => false,
+        })
     }
 
     /// All variables the expression reads.

@@ -35,3 +35,28 @@ pub(crate) fn children_mut(node: &mut Node, each: &mut dyn FnMut(&mut Node)) {
         }
     }
 }
+
+/// Whether `holds` is true of a part, or of a part of it.
+pub(crate) fn any(node: &Node, holds: &mut dyn FnMut(&Node) -> bool) -> bool {
+    if holds(node) {
+        return true;
+    }
+    match &node.kind {
+        NodeKind::Const(_) | NodeKind::Variable { .. } | NodeKind::Local(_) => false,
+        NodeKind::Select { operand, .. } => any(operand, holds),
+        NodeKind::Index { operand, index, .. } => any(operand, holds) || any(index, holds),
+        NodeKind::Operator { args, .. } | NodeKind::Call { args, .. } | NodeKind::And(args) | NodeKind::Or(args) => {
+            args.iter().any(|arg| any(arg, holds))
+        }
+        NodeKind::Conditional(parts) => parts.iter().any(|part| any(part, holds)),
+        NodeKind::List(items) => items.iter().any(|(item, _)| any(item, holds)),
+        NodeKind::Map(entries) => entries.iter().any(|(key, value, _)| any(key, holds) || any(value, holds)),
+        NodeKind::Struct { fields, .. } => fields.iter().any(|(_, value, _)| any(value, holds)),
+        NodeKind::Else { optional, other, .. } => any(optional, holds) || any(other, holds),
+        NodeKind::Fold(fold) => {
+            any(&fold.range, holds)
+                || fold.filter.as_ref().is_some_and(|filter| any(filter, holds))
+                || any(&fold.body, holds)
+        }
+    }
+}

@@ -221,8 +221,9 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
     let issuer = format!("https://kubernetes.default.svc.{}", common.arguments.node.cluster_domain);
     let audiences = vec![issuer.clone()];
     let signer = pki::token::Signer::new(issuer.clone(), authority.service_account_key().clone());
-    let keys = authority.service_account_keys().to_vec();
+    let keys = crate::identity::service_account_keys(common, authority.service_account_keys())?;
     let verifier = pki::token::Verifier::new(vec![issuer.clone()], keys.clone(), audiences.clone());
+    let others = crate::identity::authenticators(common, &audiences, std::slice::from_ref(&issuer))?;
     let kubelet = pki::tls::client_config(
         authority.ca().cert_pem(),
         Some(authority.identity(Leaf::KubeletClient)),
@@ -235,7 +236,7 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
     Ok(apiserver::Options {
         clock: common.clock,
         random: common.random.clone(),
-        authenticator: authn::standard(verifier, Some(front_proxy), common.clock),
+        authenticator: authn::standard_and(verifier, Some(front_proxy), common.clock, others),
         authorizer: crate::identity::authorizer(common)?,
         admission: apiserver::admission::Chain(apiserver::admission::ALL.to_vec()),
         tokens: Some(Arc::new(signer)),

@@ -12,6 +12,7 @@ pub mod csr;
 pub mod error;
 pub mod file;
 pub mod identity;
+pub mod jose;
 pub mod key;
 pub mod kubeconfig;
 pub mod openid;

@@ -250,9 +250,7 @@ async fn caller(
     let found = server.options.authenticator.authenticate(shown, server.lookup()).await;
     let caller = match found {
         Ok(Some(caller)) => caller,
-        Ok(None) if matches!(asked, Asked::Path(path) if matches!(&**path, "/healthz" | "/livez" | "/readyz")) => {
-            Arc::new(Caller::anonymous())
-        }
+        Ok(None) if may_be_anonymous(server, parts.uri.path(), asked) => Arc::new(Caller::anonymous()),
         other => {
             if let Err(error) = other {
                 tracing::debug!(%error, peer = %peer.address, "bad credentials");
@@ -272,6 +270,12 @@ async fn caller(
         trail.acts_as(acting.clone());
     }
     Ok(acting)
+}
+
+/// Whether a request may go without credentials: where it is configured, else to the health endpoints only.
+fn may_be_anonymous(server: &Server, path: &str, asked: &Asked) -> bool {
+    let health = || matches!(asked, Asked::Path(path) if matches!(&**path, "/healthz" | "/livez" | "/readyz"));
+    server.options.authenticator.anonymous(path).unwrap_or_else(health)
 }
 
 fn not_found_page() -> Response<Payload> {

@@ -5,6 +5,7 @@
 mod aggregation;
 mod audit;
 mod auth_flow;
+mod authentication;
 mod authorization_webhook;
 mod custom;
 mod deletes;
