@@ -118,7 +118,8 @@ fn oidc_flags(arguments: &IdentityArgs) -> Result<config::Flags> {
     })
 }
 
-/// The keys that service account tokens may be signed with: the server's own, and those of `--service-account-key-file`.
+/// The keys that service account tokens may be signed with: the server's own, and those of
+/// `--service-account-key-file`.
 pub fn service_account_keys(common: &Common, own: &[PublicKey]) -> Result<Vec<PublicKey>> {
     let mut all = own.to_vec();
     for path in &common.arguments.identity.service_account_key_file {

@@ -184,9 +184,8 @@ async fn an_issuers_tokens_are_accepted_if_they_hold() {
     assert_eq!(place.who(&several).await.code, 403);
     let hash = apiserver::reload::hash_text(place.issuer.url.as_bytes());
     let metrics = place.metrics().await;
-    let count = format!(
-        "apiserver_authentication_jwt_authenticator_latency_seconds_count{{jwt_issuer_hash=\"{hash}\",result=\"failure\"}}"
-    );
+    let labels = format!("{{jwt_issuer_hash=\"{hash}\",result=\"failure\"}}");
+    let count = format!("apiserver_authentication_jwt_authenticator_latency_seconds_count{labels}");
     assert!(metrics.lines().any(|line| line.starts_with(&count)), "{metrics}");
 
     // A review says the same of it.

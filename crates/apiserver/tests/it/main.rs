@@ -17,6 +17,8 @@ mod fuzz;
 mod lists;
 mod matrix;
 mod peer;
+mod rude_clients;
+mod security_page;
 mod streams;
 mod watches;
 mod webhooks;

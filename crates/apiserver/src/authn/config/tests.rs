@@ -78,8 +78,8 @@ fn wrong_files_are_refused_in_upstreams_words() {
         ),
         (
             "anonymous: {enabled: false, conditions: [{path: /livez}]}\n".to_owned(),
-            "anonymous.conditions: Invalid value: [{\"path\":\"/livez\"}]: enabled should be set to true when conditions \
-             are defined",
+            "anonymous.conditions: Invalid value: [{\"path\":\"/livez\"}]: enabled should be set to true when \
+             conditions are defined",
         ),
         (
             "jwt: [{issuer: {uri: x}}]\n".to_owned(),
@@ -90,9 +90,8 @@ fn wrong_files_are_refused_in_upstreams_words() {
     for (body, why) in cases {
         assert_eq!(read(&body).map(|_| ()).unwrap_err(), why, "{body}");
     }
-    let twice = format!(
-        "jwt:\n- {{issuer: {{{ISSUER}}}, claimMappings: {{{NAME}}}}}\n- {{issuer: {{{ISSUER}}}, claimMappings: {{{NAME}}}}}\n"
-    );
+    let one = format!("- {{issuer: {{{ISSUER}}}, claimMappings: {{{NAME}}}}}\n");
+    let twice = format!("jwt:\n{one}{one}");
     assert_eq!(read(&twice).map(|_| ()).unwrap_err(), "jwt[1].issuer.url: Duplicate value: \"https://a.example\"");
 }
 
