@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::cluster::Cluster;
-use crate::tools::{installed, run, source};
+use crate::tools::{BOTH, installed, run, source};
 
 #[test]
 fn the_python_client_works() {
@@ -25,6 +25,23 @@ fn every_openapi_document_is_valid() {
         .ok();
     let seen = python(&cluster, "openapi.py");
     assert!(seen.contains("apis/tenant.example.com/v1"), "{seen}");
+    cluster.finish();
+}
+
+/// `kubectl explain --recursive` of every kind, by both kubectls.
+#[test]
+fn every_kind_is_explained() {
+    let cluster = Cluster::control_plane();
+    for version in BOTH {
+        let names = cluster.kubectl_of(version, &["api-resources", "-o", "name", "--cached=false"]).run(20).ok();
+        assert!(names.lines().count() > 60, "{names}");
+        for name in names.lines() {
+            // kubectl takes what follows `events` for a path of fields.
+            let (name, of) = if name == "events.events.k8s.io" { ("events", "events.k8s.io/v1") } else { (name, "") };
+            let text = cluster.kubectl_of(version, &["explain", name, "--recursive", "--api-version", of]).run(20).ok();
+            assert!(text.contains("FIELDS:") && text.contains("metadata"), "{version:?} {name}: {text}");
+        }
+    }
     cluster.finish();
 }
 
