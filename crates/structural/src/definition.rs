@@ -109,6 +109,15 @@ pub fn validate_status_update(new: &CustomResourceDefinition) -> FieldErrors {
 fn stored_versions(definition: &CustomResourceDefinition, errors: &mut FieldErrors) {
     let Some(status) = &definition.status else { return };
     let path = Path::new("status").child("storedVersions");
+    let known = status.stored_versions.as_deref().unwrap_or_default();
+    if known.is_empty() {
+        errors.invalid(&path, Value::from(known), "must have at least one stored version");
+    } else if let Some(version) = definition.spec.versions.iter().find(|version| version.storage)
+        && !known.contains(&version.name)
+    {
+        let shown = serde_json::to_value(version).unwrap_or_default();
+        errors.invalid(&path, shown, format!("must have the storage version {}", version.name));
+    }
     for (index, stored) in status.stored_versions.iter().flatten().enumerate() {
         if !definition.spec.versions.iter().any(|version| version.name == *stored) {
             let why = format!(

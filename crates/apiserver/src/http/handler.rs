@@ -467,7 +467,7 @@ async fn ordinary(
     form.pretty |= negotiate::pretty(&parts.headers, query.get("pretty"));
     call.body = match verb {
         Verb::Create | Verb::Update => {
-            let syntax = negotiate::content(&parts.headers)?;
+            let syntax = negotiate::content_for(&parts.headers, resource.kind())?;
             let text = read(&parts, body).await?;
             match syntax {
                 _ if text.is_empty() => Body::None,

@@ -1,12 +1,15 @@
 //! Content negotiation: in which form a body comes, and in which form the answer is wanted.
 
-use api::Status;
 use api::call::PatchKind;
+use api::{Kind, Status};
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 
 /// What bodies and answers may be, in the order in which they are preferred.
 pub const MEDIA_TYPES: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+/// What bodies of kinds that are defined at run time may be.
+const CUSTOM_MEDIA_TYPES: &[&str] = &["application/json", "application/yaml"];
 
 /// What watches may be.
 const STREAMS: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
@@ -189,6 +192,17 @@ pub fn content(headers: &HeaderMap) -> Result<Syntax, Status> {
             .into_iter()
             .find(|syntax| syntax.media_type().eq_ignore_ascii_case(name))
             .ok_or_else(|| Status::unsupported_media_type(MEDIA_TYPES)),
+    }
+}
+
+/// As [`content`], of an object of that kind: those that are defined at run time have no numbers for protobuf.
+///
+/// # Errors
+/// 415.
+pub fn content_for(headers: &HeaderMap, kind: &Kind) -> Result<Syntax, Status> {
+    match content(headers)? {
+        Syntax::Protobuf if kind.is_custom() => Err(Status::unsupported_media_type(CUSTOM_MEDIA_TYPES)),
+        syntax => Ok(syntax),
     }
 }
 

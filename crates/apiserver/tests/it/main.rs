@@ -8,6 +8,7 @@ mod auth_flow;
 mod authentication;
 mod authorization_webhook;
 mod custom;
+mod custom_load;
 mod deletes;
 mod doors;
 mod drain;
