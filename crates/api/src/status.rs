@@ -8,7 +8,7 @@ use crate::meta::v1;
 
 /// An answer that is no object. As an error it is what every request handler returns.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Status(pub Box<v1::Status>);
+pub struct Status(pub Box<v1::Status>, Vec<String>);
 
 /// Why a request failed, in the words clients test for (`metav1.StatusReason`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,21 +67,38 @@ pub fn qualified(resource: &str, group: &str) -> String {
 }
 
 impl Status {
+    /// With that body.
+    pub fn of(status: v1::Status) -> Self {
+        Self(Box::new(status), Vec::new())
+    }
+
+    /// With what the client is to be warned of besides; not part of the body.
+    #[must_use]
+    pub fn warn(mut self, warnings: Vec<String>) -> Self {
+        self.1.extend(warnings);
+        self
+    }
+
+    /// What the client is to be warned of besides.
+    pub fn warnings(&self) -> &[String] {
+        &self.1
+    }
+
     /// A failure with that reason and message.
     pub fn failure(reason: Reason, message: impl Into<String>) -> Self {
         let (text, code) = reason.parts();
-        Self(Box::new(v1::Status {
+        Self::of(v1::Status {
             status: Some("Failure".into()),
             message: Some(message.into()),
             reason: Some(text.into()),
             code: Some(code),
             ..Default::default()
-        }))
+        })
     }
 
     /// What a delete answers when the object is gone at once.
     pub fn deleted(group: &str, resource: &str, name: &str, uid: &str) -> Self {
-        Self(Box::new(v1::Status {
+        Self::of(v1::Status {
             status: Some("Success".into()),
             details: Some(v1::StatusDetails {
                 name: Some(name.to_owned()),
@@ -91,12 +108,12 @@ impl Status {
                 ..Default::default()
             }),
             ..Default::default()
-        }))
+        })
     }
 
     /// A plain success.
     pub fn success() -> Self {
-        Self(Box::new(v1::Status { status: Some("Success".into()), code: Some(200), ..Default::default() }))
+        Self::of(v1::Status { status: Some("Success".into()), code: Some(200), ..Default::default() })
     }
 
     fn about(mut self, group: &str, kind_or_resource: &str, name: &str) -> Self {
@@ -241,7 +258,7 @@ impl Status {
     /// From JSON; `None` if it is not a `v1` `Status`.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let status: v1::Status = serde_json::from_slice(bytes).ok()?;
-        status.status.is_some().then(|| Self(Box::new(status)))
+        status.status.is_some().then(|| Self::of(status))
     }
 }
 

@@ -130,6 +130,17 @@ pub struct Catalog {
     by_plural: HashMap<&'static str, Vec<Arc<Resource>>>,
     all: Vec<Arc<Resource>>,
     custom: ArcSwap<OrdMap<Served, Arc<Resource>>>,
+    /// The resources that share a cache, by its address: what is stored is served as each of them.
+    sharing: ArcSwap<OrdMap<usize, Arc<[Arc<Resource>]>>>,
+}
+
+fn served(kind: &'static Kind) -> Served {
+    (kind.plural, kind.group, kind.version)
+}
+
+/// Where a resource's objects are kept, as a key.
+fn place(resource: &Resource) -> Option<usize> {
+    resource.cache.as_ref().map(|cache| Arc::as_ptr(cache).addr())
 }
 
 /// Plural, group, version.
@@ -161,6 +172,16 @@ impl Catalog {
             catalog.by_plural.entry(strategy.kind().plural).or_default().push(resource.clone());
             catalog.all.push(resource);
         }
+        let mut sharing: HashMap<usize, Vec<Arc<Resource>>> = HashMap::new();
+        for resource in &catalog.all {
+            if let Some(place) = place(resource) {
+                sharing.entry(place).or_default().push(resource.clone());
+            }
+        }
+        let sharing = sharing.into_iter().filter(|(_, all)| all.len() > 1);
+        let sharing: OrdMap<usize, Arc<[Arc<Resource>]>> =
+            sharing.map(|(place, all)| (place, Arc::from(all))).collect();
+        catalog.sharing.store(Arc::new(sharing));
         catalog
     }
 
@@ -192,11 +213,9 @@ impl Catalog {
 
     /// The other versions and groups in which a resource's objects are served.
     pub fn equivalents(&self, resource: &Resource) -> Vec<Arc<Resource>> {
-        let Some(cache) = &resource.cache else { return Vec::new() };
-        let same = |other: &Arc<Resource>| {
-            other.kind() != resource.kind() && other.cache.as_ref().is_some_and(|own| Arc::ptr_eq(own, cache))
-        };
-        self.all().into_iter().filter(same).collect()
+        let sharing = self.sharing.load();
+        let all = place(resource).and_then(|place| sharing.get(&place)).map(|all| &**all).unwrap_or_default();
+        all.iter().filter(|other| other.kind() != resource.kind()).cloned().collect()
     }
 
     /// All of them.
@@ -212,14 +231,24 @@ impl Catalog {
     /// Serves these versions of `plural`.`group` from now on, and no others. Only one task calls this.
     pub(crate) fn serve_custom(&self, group: &str, plural: &str, resources: Vec<Arc<Resource>>) {
         let mut custom = OrdMap::clone(&self.custom.load());
-        let gone: Vec<Served> = custom.keys().filter(|key| (key.0, key.1) == (plural, group)).copied().collect();
-        for key in gone {
+        let mut sharing = OrdMap::clone(&self.sharing.load());
+        let gone: Vec<(Served, Option<usize>)> = {
+            // The keys live for ever, what is asked for does not.
+            let custom: &OrdMap<(&str, &str, &str), Arc<Resource>> = &custom;
+            let old = custom.range((plural, group, "")..).take_while(|(key, _)| (key.0, key.1) == (plural, group));
+            old.map(|(_, resource)| (served(resource.kind()), place(resource))).collect()
+        };
+        for (key, place) in gone {
             custom.remove(&key);
+            place.and_then(|place| sharing.remove(&place));
+        }
+        if let Some(place) = resources.first().and_then(|first| place(first)) {
+            sharing.insert(place, resources.iter().cloned().collect());
         }
         for resource in resources {
-            let kind = resource.kind();
-            custom.insert((kind.plural, kind.group, kind.version), resource);
+            custom.insert(served(resource.kind()), resource);
         }
         self.custom.store(Arc::new(custom));
+        self.sharing.store(Arc::new(sharing));
     }
 }

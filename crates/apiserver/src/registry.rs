@@ -94,7 +94,12 @@ pub async fn call(
         context.main(*verb, body, &call).await
     } else {
         context.subresource(*verb, body).await
-    }?;
+    };
+    // Who is refused is warned all the same.
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(status) => return Err(status.warn(context.warnings)),
+    };
     let mut warnings = answer.warnings.clone();
     warnings.extend(context.warnings);
     Ok(answer.warn(warnings))

@@ -158,6 +158,7 @@ impl Server {
         });
         server.describe_anew();
         server.tasks.spawn("custom resources", custom::follow::follow(server.clone()));
+        server.tasks.spawn("policies", admission::type_check::follow(server.clone()));
         server.tasks.spawn("flow control", flow::follow(server.clone()));
         server.tasks.spawn("aggregation", aggregation::follow::follow(server.clone()));
         Ok(server)

@@ -76,6 +76,11 @@ impl Schema {
         openapi::v2(self.source())
     }
 
+    /// What expressions take an object to be, with metadata of that type; `None` if its fields are not known.
+    pub fn declared_type(&self, name: &str, metadata: cel::Type) -> Option<cel::Type> {
+        rules::declared_type(&self.root, name, metadata)
+    }
+
     /// What of an object has owners of its own.
     pub fn shape(&self) -> api::managed::Shape {
         shape::root(&self.root)

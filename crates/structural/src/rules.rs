@@ -12,6 +12,7 @@ use crate::node::{Additional, Node};
 
 pub(crate) use check::{Costs, check};
 pub(crate) use evaluate::evaluate;
+pub(crate) use types::root as declared_type;
 
 /// The rules of one place of a schema.
 #[derive(Debug)]

@@ -241,7 +241,7 @@ pub fn refusal(name: &str, result: Option<&Value>) -> Status {
         Some(why) => format!("{denied}: {why}"),
         None => format!("{denied} without explanation"),
     });
-    Status(Box::new(status))
+    Status::of(status)
 }
 
 /// Applies a patch; `None` if it asks for nothing.

@@ -53,7 +53,16 @@ pub fn failure(status: &Status, form: Form) -> Response<Payload> {
     if let Some(seconds) = status.0.details.as_ref().and_then(|details| details.retry_after_seconds) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    warn(&mut response, status.warnings());
     response
+}
+
+fn warn(response: &mut Response<Payload>, warnings: &[String]) {
+    for warning in limited(warnings) {
+        if let Ok(value) = HeaderValue::from_str(&warning_text(&warning)) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
 }
 
 /// A success; `resource` is what was asked for.
@@ -75,11 +84,7 @@ pub async fn answer(answer: Answer, resource: &Resource, writing: Writing) -> Re
             whole(answer.code, form.syntax.media_type(), bytes, gzip)
         }
     };
-    for warning in limited(&answer.warnings) {
-        if let Ok(value) = HeaderValue::from_str(&warning_text(&warning)) {
-            response.headers_mut().append(WARNING, value);
-        }
-    }
+    warn(&mut response, &answer.warnings);
     Ok(response)
 }
 

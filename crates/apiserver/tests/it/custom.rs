@@ -82,6 +82,20 @@ async fn a_custom_resource_is_like_any_other() {
         "Cat in version \"v1\" cannot be handled as a Cat: strict decoding error: unknown field \"spec.wings\""
     );
 
+    // Who is refused is warned all the same.
+    let bald = json!({"kind": "Cat", "apiVersion": "example.com/v1", "metadata": {"name": "x"}, "spec": {"wings": 2}});
+    let refused = world.create(CATS, &bald.to_string()).await;
+    assert_eq!(refused.code, 422);
+    assert_eq!(refused.headers["warning"], "299 - \"unknown field \\\"spec.wings\\\"\"");
+    let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
+    let refused = world.send(Method::POST, CATS, &protobuf, "k8s").await;
+    assert_eq!(refused.code, 415);
+    assert_eq!(
+        refused.message(),
+        "the body of the request was in an unknown format - accepted media types include: application/json, \
+         application/yaml"
+    );
+
     let merge = "application/merge-patch+json";
     let tom = format!("{CATS}/tom");
     let patched = world.patch(&tom, merge, r#"{"spec":{"lives":8},"status":{"lives":1}}"#).await.json();

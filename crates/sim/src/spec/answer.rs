@@ -51,7 +51,7 @@ impl Got {
 
     /// From a refusal.
     pub fn refused(status: &Status) -> Self {
-        Self { code: status.code(), body: status_value(status), warnings: Vec::new() }
+        Self { code: status.code(), body: status_value(status), warnings: status.warnings().to_vec() }
     }
 
     /// Whether the server did what was asked.

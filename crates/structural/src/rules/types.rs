@@ -78,6 +78,18 @@ pub(super) fn of(node: &Node, name: &str, is_resource: bool) -> Option<Type> {
     })
 }
 
+/// The type of a whole object, whose metadata is of a type of its own; `None` if a rule cannot name it.
+pub(crate) fn root(node: &Node, name: &str, metadata: Type) -> Option<Type> {
+    if !matches!(node.kind, Some(Kind::Object)) || node.values().is_some() {
+        return None;
+    }
+    let mut fields = own_fields(node, name, true);
+    let text = || Type::String(Size::at_most(REQUEST_BYTES_MAX - 2));
+    fields.extend(["apiVersion", "kind"].map(|field| (field.to_owned(), text())));
+    fields.push(("metadata".to_owned(), metadata));
+    Some(Type::object(ObjectType::new(name, fields)))
+}
+
 fn text(node: &Node) -> Type {
     let checks = node.checks.as_deref();
     let declared = checks.and_then(|checks| bound(checks.length.1));
@@ -94,17 +106,18 @@ fn text(node: &Node) -> Type {
     }
 }
 
+/// The fields that the schema names; `is_resource`: without those that every object has.
+fn own_fields(node: &Node, name: &str, is_resource: bool) -> Vec<(String, Type)> {
+    let own = |field: &str| !(is_resource && matches!(field, "apiVersion" | "kind" | "metadata"));
+    let fields = node.properties.iter().filter(|(field, _)| own(field));
+    fields
+        .filter_map(|(field, below)| Some((field.to_string(), of(below, &format!("{name}.{field}"), below.embedded)?)))
+        .collect()
+}
+
 fn object(node: &Node, name: &str, is_resource: bool) -> Type {
     let text = || Type::String(Size::at_most(REQUEST_BYTES_MAX - 2));
-    let mut fields: Vec<(String, Type)> = Vec::new();
-    for (field, below) in &node.properties {
-        if is_resource && matches!(&**field, "apiVersion" | "kind" | "metadata") {
-            continue;
-        }
-        if let Some(ty) = of(below, &format!("{name}.{field}"), below.embedded) {
-            fields.push((field.to_string(), ty));
-        }
-    }
+    let mut fields = own_fields(node, name, is_resource);
     if is_resource {
         let names = ["name", "generateName"].map(|name| (name.to_owned(), text()));
         fields.push(("apiVersion".to_owned(), text()));
