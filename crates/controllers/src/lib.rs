@@ -11,6 +11,7 @@ mod endpoints;
 mod taints;
 
 mod clusterrole_aggregation;
+mod csr_cleaner;
 mod deployment;
 mod disruption;
 mod endpoint;
@@ -44,6 +45,7 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(ip_address::Controller),
     &Erased(root_ca::Controller),
     &Erased(clusterrole_aggregation::Controller),
+    &Erased(csr_cleaner::Controller),
     &Erased(node_lifecycle::Controller),
     &Erased(taint_eviction::Controller),
     &Erased(ttl_after_finished::Controller),
