@@ -24,6 +24,7 @@ mod policy;
 pub mod priority;
 pub mod rbac_escalation;
 mod reinvocation;
+pub mod resource_quota;
 mod review;
 pub mod runtime_class;
 pub mod service_account;
@@ -76,6 +77,7 @@ pub struct External {
     validating_bindings: followed::Followed<policy::Binding>,
     mutating_policies: followed::Followed<mutating_policy::Mutating>,
     mutating_bindings: followed::Followed<policy::Binding>,
+    quotas: resource_quota::Turns,
 }
 
 /// One write, as plugins see it (upstream's `admission.Attributes`).
@@ -178,6 +180,7 @@ pub static ALL: &[&dyn Plugin] = &[
     &mutating_webhook::Plugin,
     &validating_policy::Plugin,
     &validating_webhook::Plugin,
+    &resource_quota::Plugin,
 ];
 
 /// What a plugin without anything to wait for answers.

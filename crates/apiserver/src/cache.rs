@@ -30,6 +30,7 @@ pub use list::{ListAt, ListOptions, Listed, Paging, in_range};
 pub use ring::{Change, Event};
 pub use watcher::{Out, Step, WatchOptions, Watcher};
 
+use crate::seal::{Sealed, Sealing};
 use ring::Ring;
 
 /// How long a read waits for the cache to reach a revision (upstream's `blockTimeout`).
@@ -56,29 +57,16 @@ pub struct Cache {
     pinned: Mutex<list::Pinned>,
     /// How many readers want typed objects of every version; without any they are not kept.
     typed_readers: AtomicUsize,
-    transform: Option<Arc<dyn Transform>>,
+    /// Which of it lies sealed in the store.
+    sealing: Arc<Sealing>,
     /// The revision that the cache was opened at, if that was while the feed ran: earlier events are in it already.
     opened_at: AtomicU64,
     /// Another cache took its place, or what it kept is not served any more.
     closed: AtomicBool,
 }
 
-/// Turns JSON into what lies in the store and back (encryption at rest).
-pub trait Transform: Send + Sync + 'static {
-    /// JSON to stored bytes. `key` is to be authenticated with them.
-    ///
-    /// # Errors
-    /// When there is no key to seal with.
-    fn seal(&self, key: &str, json: &[u8]) -> Result<Vec<u8>, String>;
-    /// Stored bytes to JSON; bytes that were never sealed come back as they are.
-    ///
-    /// # Errors
-    /// When the bytes were changed, or sealed with a key that is not known.
-    fn open(&self, key: &str, stored: &Bytes) -> Result<Bytes, String>;
-}
-
 impl Cache {
-    fn new(prefix: String, strategy: Shared, transform: Option<Arc<dyn Transform>>) -> Self {
+    fn new(prefix: String, strategy: Shared, sealing: Arc<Sealing>) -> Self {
         Self {
             prefix,
             strategy,
@@ -87,7 +75,7 @@ impl Cache {
             signal: watch::Sender::new(0),
             pinned: Mutex::default(),
             typed_readers: AtomicUsize::new(0),
-            transform,
+            sealing,
             opened_at: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         }
@@ -149,20 +137,42 @@ impl Cache {
         self.typed_readers.load(Ordering::Relaxed) > 0
     }
 
-    /// JSON as it is to be stored.
+    /// What its objects' keys begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// As encryption at rest names it.
+    pub(crate) fn sealed(&self) -> Sealed<'static> {
+        let kind = self.strategy.kind();
+        Sealed { group: kind.group, resource: kind.plural }
+    }
+
+    /// How long its objects are kept, if not for ever.
+    pub(crate) fn ttl(&self) -> Option<Duration> {
+        self.strategy.ttl_seconds().map(Duration::from_secs)
+    }
+
+    /// JSON as it is to be stored. [`Sealing::writing`] is to be held until it is.
     pub(crate) fn seal(&self, key: &str, json: Bytes) -> Result<Bytes, Status> {
-        match &self.transform {
-            None => Ok(json),
-            Some(transform) => transform.seal(key, &json).map(Bytes::from).map_err(Status::internal),
-        }
+        self.sealing.rules().seal(self.sealed(), key, &json).map_err(Status::internal)
     }
 
     /// What is stored, as JSON.
     fn open(&self, key: &str, stored: &Bytes) -> Result<Bytes, Status> {
-        match &self.transform {
-            None => Ok(stored.clone()),
-            Some(transform) => transform.open(key, stored).map_err(Status::internal),
-        }
+        let opened = self.sealing.rules().open(self.sealed(), key, stored);
+        opened.map(|(json, _)| json).map_err(Status::internal)
+    }
+
+    /// Whether what is stored of an object is to be sealed anew although the object stays as it is.
+    pub(crate) fn is_stale(&self, stored: &store::Entry) -> bool {
+        let opened = self.sealing.rules().open(self.sealed(), &stored.key, &stored.value);
+        opened.is_ok_and(|(_, stale)| stale)
+    }
+
+    /// Whether its objects are sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealing.rules().concerns(self.sealed())
     }
 
     /// An entry for what the store holds: the cache's own if it has this version.
@@ -212,6 +222,7 @@ impl Prepared {
 pub struct Caches {
     pub store: store::Store,
     pub clock: Clock,
+    pub(crate) sealing: Arc<Sealing>,
     caches: RwLock<Vec<Arc<Cache>>>,
     progress: watch::Sender<u64>,
     /// Writes under way, by the address of their value: the store hands the same bytes to its watchers.
@@ -223,11 +234,12 @@ pub struct Caches {
 
 impl Caches {
     /// Caches for what is to come; [`Caches::feed`] fills them.
-    pub fn new(store: store::Store, clock: Clock) -> Self {
+    pub fn new(store: store::Store, clock: Clock, sealing: Arc<Sealing>) -> Self {
         let (commands, commanded) = mpsc::channel(feed::COMMANDS_LEN_MAX);
         Self {
             store,
             clock,
+            sealing,
             caches: RwLock::default(),
             progress: watch::Sender::new(0),
             pending: Mutex::default(),
@@ -237,17 +249,22 @@ impl Caches {
     }
 
     /// Adds a cache before [`Caches::feed`] begins; a segment is added once, later calls get the same one.
-    pub fn add(&self, segment: &str, strategy: Shared, transform: Option<Arc<dyn Transform>>) -> Arc<Cache> {
+    pub fn add(&self, segment: &str, strategy: Shared) -> Arc<Cache> {
         let prefix = format!("/registry/{segment}/");
         let mut caches = self.caches.write();
         match caches.binary_search_by(|cache| cache.prefix.cmp(&prefix)) {
             Ok(at) => caches[at].clone(),
             Err(at) => {
-                let cache = Arc::new(Cache::new(prefix, strategy, transform));
+                let cache = Arc::new(Cache::new(prefix, strategy, self.sealing.clone()));
                 caches.insert(at, cache.clone());
                 cache
             }
         }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Cache>> {
+        self.caches.read().clone()
     }
 
     /// The cache that keeps `key`.

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use imbl::OrdMap;
 use resources::{AnyStrategy, Scope, Shared, Storage, Subresource};
 
-use crate::cache::{Cache, Caches, Entry, Transform};
+use crate::cache::{Cache, Caches, Entry};
 use crate::convert::{self, Convert};
 use crate::custom;
 
@@ -147,12 +147,8 @@ fn place(resource: &Resource) -> Option<usize> {
 type Served = (&'static str, &'static str, &'static str);
 
 impl Catalog {
-    /// Makes a cache for each storage segment. `transforms` names the segments whose bytes are not plain JSON.
-    pub fn new(
-        strategies: &[&'static dyn AnyStrategy],
-        caches: &Caches,
-        transforms: &[(String, Arc<dyn Transform>)],
-    ) -> Self {
+    /// Makes a cache for each storage segment.
+    pub fn new(strategies: &[&'static dyn AnyStrategy], caches: &Caches) -> Self {
         let mut catalog = Self::default();
         let stored_as = |strategy: &dyn AnyStrategy| convert::find(strategy.kind());
         // The strategy of a segment's cache is the one whose kind is stored: those come first.
@@ -161,10 +157,7 @@ impl Catalog {
             strategies.iter().copied().partition(|strategy| stored_as(*strategy).is_none());
         for strategy in plain.into_iter().chain(converted) {
             let cache = match strategy.storage() {
-                Storage::Stored { segment } => {
-                    let transform = transforms.iter().find(|(own, _)| own == segment).map(|(_, t)| t.clone());
-                    Some(caches.add(segment, Shared::BuiltIn(strategy), transform))
-                }
+                Storage::Stored { segment } => Some(caches.add(segment, Shared::BuiltIn(strategy))),
                 Storage::Virtual => None,
             };
             let convert = stored_as(strategy);

@@ -33,7 +33,7 @@ pub mod seal;
 
 pub use answer::{Answer, Payload, WatchStream};
 pub use authn::Caller;
-pub use cache::{Entry, Listed, Out, Step, Transform};
+pub use cache::{Entry, Listed, Out, Step};
 pub use catalog::{Catalog, Resource};
 pub use lookup::Lookup;
 pub use outbound::Outbound;

@@ -1,143 +1,157 @@
-//! Encryption at rest: AES-256-GCM with the object's key as associated data, in the form of upstream's `aesgcm`
-//! provider (`k8s:enc:aesgcm:v1:<key name>:` + nonce + ciphertext), so that an `EncryptionConfiguration` with the same
-//! keys reads what is written here and the other way round.
+//! Encryption at rest: which resources are sealed, and how. What lies in the store has upstream's forms
+//! (`k8s:enc:aesgcm:v1:NAME:` and so on), so that a configuration with the same keys reads what is written here and
+//! the other way round.
 //!
-//! The first key seals, all of them open. What was never sealed is read as it is, and sealed when it is next written.
+//! The first key of the first provider that holds for a resource seals; all of them open. What was never sealed is
+//! read as it is where the `identity` provider is in the list, and sealed when it is next written.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+mod config;
+mod keys;
+mod provider;
+mod reseal;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tokio::sync::{RwLock, RwLockReadGuard};
 
-use crate::Transform;
+pub use keys::KeyFile;
+use provider::Provider;
+pub use reseal::{Resealed, Rotation};
 
 /// What every sealed value begins with.
-const PREFIX: &[u8] = b"k8s:enc:";
-const KIND: &str = "k8s:enc:aesgcm:v1:";
-const KEY_LEN: usize = 32;
+pub(crate) const PREFIX: &[u8] = b"k8s:enc:";
 
-/// Why the keys cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// A line of the key file is no `name:base64`, or the key has not 32 bytes.
-    #[error("line {0} of the encryption keys is not a name, a colon and 32 bytes in base64")]
-    Malformed(usize),
-    /// There is no key at all.
-    #[error("there is no encryption key")]
-    None,
-    /// The operating system gave no randomness.
-    #[error("no randomness for a new encryption key")]
-    Randomness,
+/// A resource and what it is stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sealed<'a> {
+    /// `""`: the core group.
+    pub group: &'a str,
+    pub resource: &'a str,
 }
 
-struct Key {
-    name: String,
-    key: LessSafeKey,
+/// `secrets`, `deployments.apps`, `*.apps`, `*.` (the core group) and `*.*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    group: String,
+    resource: String,
 }
 
-/// Seals with the first of its keys.
-pub struct AesGcm(Vec<Key>);
-
-impl AesGcm {
-    /// The text of a key file with one new key.
-    ///
-    /// # Errors
-    /// [`Error::Randomness`].
-    pub fn generate(name: &str) -> Result<String, Error> {
-        let mut key = [0; KEY_LEN];
-        aws_lc_rs::rand::fill(&mut key).map_err(|_| Error::Randomness)?;
-        Ok(format!("{name}:{}\n", STANDARD.encode(key)))
+impl Pattern {
+    fn parse(text: &str) -> Self {
+        let (resource, group) = text.split_once('.').unwrap_or((text, ""));
+        Self { group: group.to_owned(), resource: resource.to_owned() }
     }
 
-    /// From the text of a key file: `name:base64` a line, the newest first.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`], [`Error::None`].
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-        let keys = lines.map(|(index, line)| parse(line).ok_or(Error::Malformed(index + 1)));
-        let keys: Vec<Key> = keys.collect::<Result<_, _>>()?;
-        if keys.is_empty() { Err(Error::None) } else { Ok(Self(keys)) }
+    fn covers(&self, other: &Self) -> bool {
+        self.matches(Sealed { group: &other.group, resource: &other.resource })
+    }
+
+    fn matches(&self, of: Sealed<'_>) -> bool {
+        let any = self.group == "*" && self.resource == "*";
+        any || (self.group == of.group && (self.resource == "*" || self.resource == of.resource))
     }
 }
 
-fn parse(line: &str) -> Option<Key> {
-    let (name, text) = line.trim().split_once(':')?;
-    let bytes = STANDARD.decode(text).ok()?;
-    if name.is_empty() || bytes.len() != KEY_LEN {
-        return None;
-    }
-    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &bytes).ok()?);
-    Some(Key { name: name.to_owned(), key })
-}
+/// Which providers hold for which resources; the first that matches.
+pub struct Rules(Vec<(Vec<Pattern>, Vec<Provider>)>);
 
-impl Transform for AesGcm {
-    fn seal(&self, key: &str, json: &[u8]) -> Result<Vec<u8>, String> {
-        let own = self.0.first().ok_or("there is no encryption key")?;
-        let mut nonce = [0; NONCE_LEN];
-        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| "no randomness for a nonce")?;
-        let mut sealed = json.to_vec();
-        let aad = Aad::from(key.as_bytes());
-        own.key
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed)
-            .map_err(|_| "the value cannot be encrypted")?;
-        let mut out = Vec::with_capacity(KIND.len() + own.name.len() + 1 + NONCE_LEN + sealed.len());
-        out.extend_from_slice(KIND.as_bytes());
-        out.extend_from_slice(own.name.as_bytes());
-        out.push(b':');
-        out.extend_from_slice(&nonce);
-        out.extend_from_slice(&sealed);
-        Ok(out)
+impl Rules {
+    /// Nothing is sealed.
+    pub fn none() -> Self {
+        Self(Vec::new())
     }
 
-    fn open(&self, key: &str, stored: &Bytes) -> Result<Bytes, String> {
-        if !stored.starts_with(PREFIX) {
-            return Ok(stored.clone());
-        }
-        let rest = stored.strip_prefix(KIND.as_bytes()).ok_or("the value was sealed in another way")?;
-        for own in &self.0 {
-            let Some(body) = rest.strip_prefix(own.name.as_bytes()).and_then(|rest| rest.strip_prefix(b":")) else {
-                continue;
-            };
-            let Some((nonce, sealed)) = body.split_first_chunk::<NONCE_LEN>() else { continue };
-            let mut opened = sealed.to_vec();
-            let aad = Aad::from(key.as_bytes());
-            if let Ok(json) = own.key.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut opened) {
-                let len = json.len();
-                opened.truncate(len);
-                return Ok(opened.into());
+    /// These rules, which also read what `other` sealed where they say nothing of a resource that `other` seals, and
+    /// where they do.
+    pub fn also_reading(mut self, other: Self) -> Self {
+        for (patterns, providers) in other.0 {
+            let named = |own: &Vec<Pattern>| patterns.iter().any(|pattern| own.iter().any(|own| own.covers(pattern)));
+            match self.0.iter_mut().find(|(own, _)| named(own)) {
+                Some((_, own)) => own.extend(providers),
+                None => {
+                    let plain = std::iter::once(Provider::Identity);
+                    let sealed = providers.into_iter().filter(|one| !matches!(one, Provider::Identity));
+                    self.0.push((patterns, plain.chain(sealed).collect()));
+                }
             }
         }
-        Err("no key opens the value, or it was changed".to_owned())
+        self
+    }
+
+    fn providers(&self, of: Sealed<'_>) -> &[Provider] {
+        let found = self.0.iter().find(|(patterns, _)| patterns.iter().any(|pattern| pattern.matches(of)));
+        found.map_or(&[Provider::Identity], |(_, providers)| providers)
+    }
+
+    /// Whether anything of that resource is sealed or may have been.
+    pub fn concerns(&self, of: Sealed<'_>) -> bool {
+        !matches!(self.providers(of), [Provider::Identity])
+    }
+
+    /// JSON to what is stored. `key` is authenticated with it where the provider can.
+    ///
+    /// # Errors
+    /// When it cannot be encrypted.
+    pub fn seal(&self, of: Sealed<'_>, key: &str, json: &Bytes) -> Result<Bytes, String> {
+        let first = self.providers(of).first().ok_or("there is no encryption provider")?;
+        first.seal(key, json)
+    }
+
+    /// What is stored to JSON, and whether it is to be sealed anew: it was not by the first key of the first provider.
+    ///
+    /// # Errors
+    /// When the bytes were changed, or sealed with a key that is not known.
+    pub fn open(&self, of: Sealed<'_>, key: &str, stored: &Bytes) -> Result<(Bytes, bool), String> {
+        let mut why = None;
+        for (at, provider) in self.providers(of).iter().enumerate() {
+            match provider.open(key, stored) {
+                Some(Ok((json, newest))) => return Ok((json, at > 0 || !newest)),
+                Some(Err(error)) => why = Some(error),
+                None => {}
+            }
+        }
+        Err(why.unwrap_or_else(|| "no matching prefix found".to_owned()))
+    }
+}
+
+/// The rules that hold, and what changes them.
+pub struct Sealing {
+    rules: ArcSwap<Rules>,
+    /// Held by writes between sealing and their commit: new rules wait for those under the old ones.
+    writing: RwLock<()>,
+    /// Held by whoever changes the rules and seals anew.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Default for Sealing {
+    fn default() -> Self {
+        Self::new(Rules::none())
+    }
+}
+
+impl Sealing {
+    pub fn new(rules: Rules) -> Self {
+        Self { rules: ArcSwap::from_pointee(rules), writing: RwLock::default(), changing: Default::default() }
+    }
+
+    /// The rules as they are now.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// To be held from sealing a value until it is in the store.
+    pub(crate) async fn writing(&self) -> RwLockReadGuard<'_, ()> {
+        self.writing.read().await
+    }
+
+    /// Other rules hold from now on; whatever was sealed under the old ones is in the store.
+    async fn replace(&self, rules: Rules) {
+        let _none_under_way = self.writing.write().await;
+        self.rules.store(Arc::new(rules));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_sealed_is_opened_by_its_key_at_its_place_only() {
-        let old = AesGcm::generate("old").unwrap();
-        let new = AesGcm::generate("new").unwrap();
-        let (first, both) = (AesGcm::parse(&old).unwrap(), AesGcm::parse(&format!("{new}{old}")).unwrap());
-        let sealed = Bytes::from(first.seal("/registry/secrets/a/b", b"{\"x\":1}").unwrap());
-        assert!(sealed.starts_with(b"k8s:enc:aesgcm:v1:old:") && !sealed.ends_with(b"}"));
-        assert_eq!(both.open("/registry/secrets/a/b", &sealed).unwrap(), &b"{\"x\":1}"[..]);
-        assert!(both.open("/registry/secrets/a/c", &sealed).is_err(), "moved to another object");
-        let mut changed = sealed.to_vec();
-        *changed.last_mut().unwrap() ^= 1;
-        assert!(both.open("/registry/secrets/a/b", &changed.into()).is_err());
-        let newer = Bytes::from(both.seal("k", b"{}").unwrap());
-        assert!(newer.starts_with(b"k8s:enc:aesgcm:v1:new:") && first.open("k", &newer).is_err());
-        let plain = Bytes::from_static(b"{\"kind\":\"Secret\"}");
-        assert_eq!(both.open("k", &plain).unwrap(), plain);
-    }
-
-    #[test]
-    fn bad_key_files_are_refused() {
-        assert_eq!(AesGcm::parse("").err(), Some(Error::None));
-        assert_eq!(AesGcm::parse("a:AAAA\n").err(), Some(Error::Malformed(1)));
-        assert_eq!(AesGcm::parse("\nno colon").err(), Some(Error::Malformed(2)));
-    }
-}
+mod tests;

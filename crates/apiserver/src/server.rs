@@ -14,7 +14,7 @@ use crate::aggregation::{self, Aggregation};
 use crate::answer::{Answer, WatchStream};
 use crate::authn::Authenticator;
 use crate::authz::{Attributes, Authorizer, Decision, What};
-use crate::cache::{Caches, Filter, Transform, WatchOptions, Watcher};
+use crate::cache::{Caches, Filter, WatchOptions, Watcher};
 use crate::catalog::{Catalog, Resource};
 use crate::custom::{self, follow::Customs};
 use crate::discovery::{self, Documents, Served};
@@ -22,7 +22,7 @@ use crate::drain::Drain;
 use crate::flow::queue_set::Work;
 use crate::flow::{self, Arriving, Flow};
 use crate::http::metrics::Metrics;
-use crate::{Caller, Lookup, Outbound, admission, audit, authn, authz, registry};
+use crate::{Caller, Lookup, Outbound, admission, audit, authn, authz, registry, seal};
 
 /// Shortest default life of a watch without `timeoutSeconds`; the longest is twice that (upstream's
 /// `--min-request-timeout`).
@@ -40,8 +40,10 @@ pub struct Options {
     pub authenticator: Arc<dyn Authenticator>,
     pub authorizer: Arc<dyn Authorizer>,
     pub admission: admission::Chain,
-    /// Storage segments (`secrets`) whose bytes are sealed.
-    pub transforms: Vec<(String, Arc<dyn Transform>)>,
+    /// What lies sealed in the store, and by which keys.
+    pub sealing: seal::Rules,
+    /// Where new keys come from; without it they are not changed while serving.
+    pub rotation: Option<Arc<dyn seal::Rotation>>,
     /// Without one, `serviceaccounts/token` answers 503.
     pub tokens: Option<Arc<pki::token::Signer>>,
     /// The audiences of a token for which none are asked; the API server is in each of them.
@@ -74,7 +76,8 @@ impl Default for Options {
             authenticator: Arc::new(authn::Certificates::default()),
             authorizer: Arc::new(authz::Union(vec![Arc::new(authz::AlwaysAllowHealth), Arc::new(authz::Privileged)])),
             admission: admission::Chain::default(),
-            transforms: Vec::new(),
+            sealing: seal::Rules::none(),
+            rotation: None,
             tokens: None,
             token_audiences: vec!["https://kubernetes.default.svc.cluster.local".to_owned()],
             kubelet: None,
@@ -119,9 +122,10 @@ impl Server {
     ///
     /// # Errors
     /// 500 or 503 if the store cannot be read.
-    pub async fn start(store: Store, options: Options, tasks: TaskGroup) -> Result<Arc<Self>, Status> {
-        let caches = Arc::new(Caches::new(store, options.clock));
-        let catalog = Arc::new(Catalog::new(options.strategies, &caches, &options.transforms));
+    pub async fn start(store: Store, mut options: Options, tasks: TaskGroup) -> Result<Arc<Self>, Status> {
+        let sealing = std::mem::replace(&mut options.sealing, seal::Rules::none());
+        let caches = Arc::new(Caches::new(store, options.clock, Arc::new(seal::Sealing::new(sealing))));
+        let catalog = Arc::new(Catalog::new(options.strategies, &caches));
         let customs = Customs::default();
         caches.fill_then(|| customs.load(&catalog, &caches)).await?;
         let feed = caches.clone();

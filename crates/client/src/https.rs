@@ -61,6 +61,28 @@ impl Https {
     }
 }
 
+impl Https {
+    /// POSTs nothing to a path that is no resource's; the answer's body.
+    ///
+    /// # Errors
+    /// As any call.
+    pub async fn post_path(&self, path: &str) -> Result<Bytes, Error> {
+        let inner = &self.inner;
+        let mut request = Request::builder().method(Method::POST).uri(format!("{}{path}", inner.server));
+        request = request.header(header::USER_AGENT, concat!("pintle/", env!("CARGO_PKG_VERSION")));
+        if let Some(token) = &inner.bearer_token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(Bytes::new())).map_err(|error| Error::Malformed(error.to_string()))?;
+        let answer = inner.client.request(request).await;
+        let answer = answer.map_err(|error| Error::Unavailable(with_causes(&error)))?;
+        if !answer.status().is_success() {
+            return Err(failure(answer).await);
+        }
+        collect(answer.into_body()).await
+    }
+}
+
 impl Transport for Https {
     fn call(&self, call: Call) -> BoxFuture<Result<Reply, Error>> {
         let inner = self.inner.clone();

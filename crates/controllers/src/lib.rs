@@ -22,6 +22,7 @@ mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod replicaset;
+mod resourcequota;
 mod root_ca;
 mod service_account;
 mod service_cidr;
@@ -51,5 +52,6 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(ttl_after_finished::Controller),
     &Acting(namespace::Controller),
     &Acting(node_ipam::Controller),
+    &resourcequota::CONTROLLER,
     &garbage_collector::Controller,
 ];

@@ -34,6 +34,8 @@ pub enum Command {
     Backup(LaterArgs),
     /// Shows or renews certificates
     Certs(CertsArgs),
+    /// Changes the key that secrets are sealed with, while the server serves
+    Secrets(SecretsArgs),
     /// Shows components, nodes, store and certificates, and what is stuck and why
     Status(StatusArgs),
     /// Puts OCI archives into the node's runtime, or lists what is there
@@ -68,6 +70,12 @@ pub struct ServerArgs {
     pub audit: AuditArgs,
     #[command(flatten)]
     pub identity: identity::IdentityArgs,
+    /// An apiserver.config.k8s.io/v1 EncryptionConfiguration; without one, Secrets are sealed by the data dir's key
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// Takes the EncryptionConfiguration anew when it changes, and seals everything by it
+    #[arg(long, requires = "encryption_provider_config")]
+    pub encryption_provider_config_automatic_reload: bool,
     /// A YAML file whose keys are the names of these flags; flags on the command line win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -174,6 +182,21 @@ pub struct CertsArgs {
     /// `list` or `rotate`
     #[arg(value_parser = ["list", "rotate"], default_value = "list")]
     pub action: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SecretsArgs {
+    #[command(subcommand)]
+    pub action: SecretsAction,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum SecretsAction {
+    /// Makes a new key (or reads the EncryptionConfiguration anew) and seals everything by it; says what was done
+    Rotate {
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 #[derive(Debug, Clone, Args)]

@@ -4,6 +4,7 @@ mod certs;
 mod down;
 mod image;
 mod kubeconfig;
+mod secrets;
 mod status;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             "stop the server and copy the data dir's folders `store` and `pki` together; without pki/secrets.key the secrets cannot be read",
         )),
         Command::Certs(arguments) => certs::run(&arguments),
+        Command::Secrets(arguments) => secrets::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Image(arguments) => image::run(arguments.action),
         Command::Down(arguments) => down::run(&arguments),

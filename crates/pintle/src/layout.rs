@@ -25,6 +25,11 @@ impl Layout {
         self.pki().join("secrets.key")
     }
 
+    /// Keys that secrets were sealed with before. Only backups made then need them.
+    pub fn retired_secrets_keys(&self) -> PathBuf {
+        self.pki().join("secrets-retired.key")
+    }
+
     /// Who did what, one JSON line each.
     pub fn audit_log(&self) -> PathBuf {
         self.0.join("audit/audit.log")

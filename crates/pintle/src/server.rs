@@ -9,11 +9,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use api::meta::v1::ObjectMeta;
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject};
-use apiserver::{Caller, Server, audit, authn, bootstrap, drain, http, seal};
+use apiserver::{Caller, Server, audit, authn, bootstrap, drain, http};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, Reflectors, Served};
 use pki::authority::{Authority, Leaf};
 use store::Store;
+
+mod secrets;
 
 use crate::cli::ServerArgs;
 use crate::layout::Layout;
@@ -177,17 +179,21 @@ fn open_authority(common: &Common) -> Result<Arc<Authority>> {
 /// Opens the store, starts the API server on it, and serves once the cluster's own objects are there.
 async fn start_api(common: &Common, authority: &Arc<Authority>, listener: http::Listener) -> Result<Arc<Server>> {
     let (clock, tasks) = (common.clock, &common.tasks);
-    let secrets = secrets_key(&common.layout)?;
+    let configuration = common.arguments.encryption_provider_config.as_deref();
+    let keys = secrets::open(&common.layout, configuration)?;
     let audit = audit_options(common)?;
     let store = Store::open(store::Options::new(common.layout.store()), clock, tasks.clone())
         .await
         .with_context(|| format!("the store in {}", common.layout.store().display()))?;
     let mut options = server_options(common, authority)?;
-    options.transforms = vec![("secrets".to_owned(), Arc::new(secrets))];
+    (options.sealing, options.rotation) = (keys.rules, Some(keys.rotation));
     let audit = audit::Audit::open(audit, clock, tasks).await;
     options.audit = Some(audit.map_err(|why| anyhow::anyhow!("the audit log: {why}"))?);
     let server = Server::start(store, options, tasks.clone()).await.context("reading the store")?;
     bootstrap::run(&server, &bootstrap_options(common, authority)).await.context("the cluster's own objects")?;
+    if let Some(path) = configuration.filter(|_| common.arguments.encryption_provider_config_automatic_reload) {
+        secrets::follow(&server, path.to_owned(), common.layout.secrets_key(), tasks)?;
+    }
     write_kubeconfigs(common, authority)?;
     let tls = pki::tls::server_config(authority.identity(Leaf::Server), Some(&authority.client_ca_bundle()), clock)?;
     listener.serve(server.clone(), tls, CONNECTIONS_LEN_MAX, &common.serving);
@@ -201,20 +207,6 @@ fn audit_options(common: &Common) -> Result<audit::Options> {
         private_folder(standard.parent().unwrap_or(common.layout.root()))?;
     }
     Ok(options)
-}
-
-/// The key that secrets are sealed with, made at the first start. A store without its key is not touched: a new key
-/// would make what is in it unreadable for good.
-fn secrets_key(layout: &Layout) -> Result<seal::AesGcm> {
-    let path = layout.secrets_key();
-    if !path.exists() {
-        if layout.store().exists() {
-            bail!("{} is missing, and the secrets in the store are sealed with it: put it back", path.display());
-        }
-        pki::file::write_atomic(&path, seal::AesGcm::generate("key1")?.as_bytes(), 0o600)?;
-    }
-    let text = pki::file::read(&path)?;
-    seal::AesGcm::parse(&text).with_context(|| format!("the key in {}", path.display()))
 }
 
 fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserver::Options> {

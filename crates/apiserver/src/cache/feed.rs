@@ -60,16 +60,38 @@ impl Caches {
         let all = self.store.range(&Range::prefix(ROOT), At::Latest, None).await.map_err(crate::status::of_store)?;
         let revision = all.revision.0;
         let before = self.caches.read().clone();
+        self.check_keys(&all.value.entries)?;
         self.fill_from(&all.value.entries, revision, &before);
         then();
         let known: HashSet<&str> = before.iter().map(|cache| cache.prefix.as_str()).collect();
         let all_now = self.caches.read().clone();
         let added: Vec<_> = all_now.into_iter().filter(|cache| !known.contains(cache.prefix.as_str())).collect();
         if !added.is_empty() {
+            self.check_keys(&all.value.entries)?;
             self.fill_from(&all.value.entries, revision, &added);
         }
         self.progress.send_replace(revision);
         Ok(())
+    }
+
+    /// Whether everything that is sealed can be opened: a server without the right keys does not begin, so that nobody
+    /// takes what it cannot read for gone.
+    fn check_keys(&self, entries: &[store::Entry]) -> Result<(), Status> {
+        let rules = self.sealing.rules();
+        let (mut count, mut first) = (0, None);
+        for stored in entries.iter().filter(|stored| stored.value.starts_with(crate::seal::PREFIX)) {
+            // What is sealed of resources defined at run time is looked at when they are.
+            let Some(cache) = self.of(&stored.key) else { continue };
+            if let Err(why) = rules.open(cache.sealed(), &stored.key, &stored.value) {
+                count += 1;
+                first.get_or_insert_with(|| format!("{}: {why}", stored.key));
+            }
+        }
+        let Some(first) = first else { return Ok(()) };
+        Err(Status::internal(format!(
+            "{count} sealed objects are not opened by the encryption keys that are given, among them {first}. Nothing \
+             was changed: start again with the keys they were sealed with"
+        )))
     }
 
     fn fill_from(&self, entries: &[store::Entry], revision: u64, caches: &[Arc<Cache>]) {
@@ -137,7 +159,7 @@ impl Caches {
 
     async fn open_now(&self, segment: &str, strategy: Shared) -> Result<Arc<Cache>, Status> {
         let prefix = format!("/registry/{segment}/");
-        let cache = Cache::new(prefix.clone(), strategy, None);
+        let cache = Cache::new(prefix.clone(), strategy, self.sealing.clone());
         let found = self.store.range(&Range::prefix(&prefix), At::Latest, None).await;
         let found = found.map_err(crate::status::of_store)?;
         let mut state = State { revision: found.revision.0, ..State::default() };

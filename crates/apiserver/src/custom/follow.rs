@@ -64,7 +64,7 @@ impl Customs {
             match Defined::compile(&crd) {
                 Err(why) => tracing::error!(definition = entry.name(), why, "a stored definition cannot be served"),
                 Ok(defined) => {
-                    let cache = caches.add(&defined.segment(), Shared::Made(defined.stored.clone()), None);
+                    let cache = caches.add(&defined.segment(), Shared::Made(defined.stored.clone()));
                     catalog.serve_custom(&defined.group, &defined.plural, resources(&defined, &cache));
                     let serving = Serving { fingerprint: fingerprint(&crd), defined };
                     self.serving.lock().insert(entry.name().to_owned(), serving);

@@ -36,6 +36,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Requests that are neither watches nor streams are answered in this time.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Seals everything by a new key: the one path that is not upstream's. Its callers need the verb `post` on it.
+const ROTATE_PATH: &str = "/pintle/secrets/rotate";
+
 pub(super) static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 static FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 static PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
@@ -298,6 +301,11 @@ async fn other_path(
     seen.decide(server.authorize(&attributes).await)?;
     if let Some(response) = health::answer(server, path, query).await {
         return Ok(response);
+    }
+    if path == ROTATE_PATH && parts.method == Method::POST {
+        let done = server.rotate_secrets().await?;
+        let text = serde_json::to_vec(&done).map_err(Status::internal)?;
+        return Ok(respond(200, "application/json", text.into()));
     }
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         let known = matches!(path, "/" | "/api" | "/apis" | "/version" | "/metrics") || path.starts_with("/openapi");

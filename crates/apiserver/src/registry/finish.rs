@@ -36,7 +36,7 @@ impl Context<'_> {
     }
 
     fn ttl(&self) -> Option<Duration> {
-        self.resource.strategy.ttl_seconds().map(Duration::from_secs)
+        self.cache.ttl()
     }
 
     /// Writes a new object.
@@ -53,6 +53,7 @@ impl Context<'_> {
             return Ok(Payload::Object(Arc::from(object)));
         }
         let (object, json) = self.to_stored(object).await?;
+        let _writing = caches.sealing.writing().await;
         let value = self.cache.seal(&key, json.clone())?;
         let prepared = Prepared::new(&key, json, value.clone(), object);
         caches.announce(prepared.clone());
@@ -69,7 +70,7 @@ impl Context<'_> {
     /// is in no cache).
     pub(crate) async fn store_changed(&self, old: &Arc<Entry>, object: Box<dyn Object>) -> Result<Written, Status> {
         let (object, json) = self.to_stored(object).await?;
-        if json == *old.stored() {
+        if json == *old.stored() && !self.sealed_by_an_old_key(old).await? {
             return Ok(Written::Done(old.clone()));
         }
         let strategy = &*self.cache.strategy;
@@ -78,6 +79,7 @@ impl Context<'_> {
             return Ok(Written::Done(Arc::new(entry)));
         }
         let caches = self.server.caches();
+        let _writing = caches.sealing.writing().await;
         let value = self.cache.seal(&old.key, json.clone())?;
         let prepared = Prepared::new(&old.key, json, value.clone(), object);
         caches.announce(prepared.clone());
@@ -92,6 +94,16 @@ impl Context<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a write that changes nothing is done all the same, to seal the object by the newest key.
+    async fn sealed_by_an_old_key(&self, old: &Arc<Entry>) -> Result<bool, Status> {
+        if !self.cache.is_sealed() || self.options.dry_run {
+            return Ok(false);
+        }
+        let stored =
+            self.server.caches().store.get(&old.key).await.map_err(|error| self.store_error(error, old.name()))?;
+        Ok(stored.value.is_some_and(|stored| stored.modified.0 == old.revision && self.cache.is_stale(&stored)))
     }
 
     /// Deletes `old`, if it has not changed. `None`: it has.

@@ -20,6 +20,8 @@ mod matrix;
 mod peer;
 mod rude_clients;
 mod security_page;
+mod quota;
+mod seal;
 mod streams;
 mod watches;
 mod webhooks;

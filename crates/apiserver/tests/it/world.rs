@@ -63,6 +63,14 @@ impl World {
 
     /// With options that depend on the front proxy's CA.
     pub async fn start_by(options: impl FnOnce(&pki::Ca) -> Options) -> Self {
+        Self::start_by_on(store::Store::memory(), options).await
+    }
+
+    pub async fn start_on(store: store::Store, options: Options) -> Self {
+        Self::start_by_on(store, |_| options).await
+    }
+
+    async fn start_by_on(store: store::Store, options: impl FnOnce(&pki::Ca) -> Options) -> Self {
         let clock = Clock::system();
         let tasks = TaskGroup::new();
         let ca = pki::Ca::generate("test-ca", clock.now(), VALID).unwrap();
@@ -81,7 +89,7 @@ impl World {
         let identity = Reloadable::new(ca.issue(&identity, clock.now()).unwrap());
         let client_cas = format!("{}{}", ca.cert_pem(), front_proxy_ca.cert_pem());
         let tls = pki::tls::server_config(identity, Some(&client_cas), clock).unwrap();
-        let server = Server::start(store::Store::memory(), options, tasks.clone()).await.unwrap();
+        let server = Server::start(store, options, tasks.clone()).await.unwrap();
         listener.serve(server.clone(), tls.clone(), 100, &tasks);
         let admin = client(&ca, Some(("admin", &["system:masters"])), clock);
         let world = Self { server, tasks, ca, front_proxy_ca, clock, address, tls, admin, clients: TaskGroup::new() };

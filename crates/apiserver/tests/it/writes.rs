@@ -234,10 +234,8 @@ async fn fields_have_owners_and_apply_minds_them() {
 
 #[tokio::test]
 async fn secrets_lie_sealed_in_the_store() {
-    let seal = apiserver::seal::AesGcm::parse(&apiserver::seal::AesGcm::generate("key1").unwrap()).unwrap();
-    let transforms: Vec<(String, std::sync::Arc<dyn apiserver::Transform>)> =
-        vec![("secrets".to_owned(), std::sync::Arc::new(seal))];
-    let world = World::start_with(apiserver::Options { transforms, ..apiserver::Options::default() }).await;
+    let sealing = apiserver::seal::KeyFile::generate().unwrap().rules();
+    let world = World::start_with(apiserver::Options { sealing, ..apiserver::Options::default() }).await;
     let secrets = "/api/v1/namespaces/default/secrets";
     let created = world.create(secrets, r#"{"metadata":{"name":"s"},"stringData":{"a":"hidden"}}"#).await;
     assert_eq!(created.code, 201, "{}", created.text());

@@ -28,6 +28,11 @@ pub fn run(arguments: &StatusArgs) -> Result<ExitCode> {
 
 /// A client with the admin's kubeconfig.
 fn connect(layout: &Layout) -> Result<Client> {
+    Ok(Client::new(Arc::new(transport(layout)?)))
+}
+
+/// The way to the server with the admin's kubeconfig.
+pub fn transport(layout: &Layout) -> Result<client::https::Https> {
     let path = layout.admin_kubeconfig();
     if !path.exists() {
         bail!("{} does not exist: is `pintle server` running with this data dir?", path.display());
@@ -40,7 +45,7 @@ fn connect(layout: &Layout) -> Result<Client> {
         pki::tls::Alpn::Http2,
         Clock::system(),
     )?;
-    Ok(Client::new(Arc::new(client::https::Https::new(&kubeconfig.server, tls, None))))
+    Ok(client::https::Https::new(&kubeconfig.server, tls, None))
 }
 
 /// Waits for the API and a Ready node, telling what is still missing whenever that changes.

@@ -55,6 +55,41 @@ fn secrets_are_sealed_and_their_key_is_missed() {
     cluster.finish();
 }
 
+/// The key changes while the server serves; what it was is kept apart, and the old store of a wrong configuration is
+/// not touched.
+#[test]
+fn keys_change_while_serving() {
+    let mut cluster = Cluster::control_plane();
+    let value = "--from-literal=value=marker-Qw81";
+    cluster.kubectl(&["create", "secret", "generic", "kept", value]).run(20).ok();
+    let data_dir = cluster.data_dir();
+    let (key, retired) = (data_dir.join("pki/secrets.key"), data_dir.join("pki/secrets-retired.key"));
+    let before = fs::read_to_string(&key).unwrap();
+    let said = cluster.pintle(&["secrets", "rotate"]).run(60).ok();
+    assert!(said.contains("secrets sealed anew") && said.contains("key2 in "), "{said}");
+    assert_eq!(fs::read_to_string(&retired).unwrap(), before);
+    assert_eq!(fs::metadata(&retired).unwrap().permissions().mode() & 0o777, 0o600);
+    let now = fs::read_to_string(&key).unwrap();
+    assert!(now.starts_with("key2:") && now.lines().count() == 1, "{}", now.len());
+    let read =
+        |cluster: &Cluster| cluster.kubectl(&["get", "secret", "kept", "-o", "jsonpath={.data.value}"]).run(20).ok();
+    assert_eq!(read(&cluster), "bWFya2VyLVF3ODE=");
+    cluster.stop_server();
+    fs::write(&key, before).unwrap();
+    let line = one_line(server(&data_dir, &[]), 1);
+    assert!(line.contains("sealed objects are not opened by the encryption keys"), "{line}");
+    let wrong = cluster.scratch().join("wrong.yaml");
+    fs::write(&wrong, "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n").unwrap();
+    let flag = format!("--encryption-provider-config={}", wrong.display());
+    let line = one_line(server(&data_dir, &[&flag]), 1);
+    assert!(line.contains("resources: Required value: at least one resources is required"), "{line}");
+    fs::write(&key, now).unwrap();
+    cluster.launch();
+    cluster.wait_api();
+    assert_eq!(read(&cluster), "bWFya2VyLVF3ODE=");
+    cluster.finish();
+}
+
 #[test]
 fn requests_are_recorded_without_their_bodies() {
     let cluster = Cluster::control_plane();

@@ -15,8 +15,8 @@ use crate::catalog::Catalog;
 
 async fn view(pods: &[Pod]) -> Lookup {
     let store = store::Store::memory();
-    let caches = Arc::new(Caches::new(store.clone(), Clock::system()));
-    let catalog = Arc::new(Catalog::new(resources::ALL, &caches, &[]));
+    let caches = Arc::new(Caches::new(store.clone(), Clock::system(), Default::default()));
+    let catalog = Arc::new(Catalog::new(resources::ALL, &caches));
     for pod in pods {
         store.create(&format!("/registry/pods/{}", pod.key()), pod.encode().into(), None).await.unwrap();
     }

@@ -115,8 +115,8 @@ async fn the_index_follows_the_caches_and_decides_fast() {
     const DECISIONS: u32 = 10_000;
     let clock = Clock::system();
     let store = store::Store::memory();
-    let caches = Arc::new(Caches::new(store.clone(), clock));
-    let catalog = Arc::new(Catalog::new(resources::ALL, &caches, &[]));
+    let caches = Arc::new(Caches::new(store.clone(), clock, Default::default()));
+    let catalog = Arc::new(Catalog::new(resources::ALL, &caches));
     for n in 0..BINDINGS {
         let mut role = ClusterRoleBinding {
             role_ref: RoleRef { kind: "ClusterRole".into(), name: "reader".into(), ..RoleRef::default() },
