@@ -1,5 +1,5 @@
-//! What objects count for in ResourceQuotas, which quotas they count in, and whether they fit. Pure: shared by admission,
-//! which charges, and by the controller, which counts.
+//! What objects count for in ResourceQuotas, which quotas they count in, and whether they fit. Pure: shared by
+//! admission, which charges, and by the controller, which counts.
 //!
 //! Upstream: pkg/quota/v1/evaluator/core and apiserver/pkg/admission/plugin/resourcequota.
 

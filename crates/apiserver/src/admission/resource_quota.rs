@@ -1,8 +1,8 @@
 //! ResourceQuota: what a write counts for is charged before it is done, so that writes at once cannot exceed a quota
 //! together. What a write that fails after that was charged, and what deletions give back, the controller counts.
 //!
-//! Upstream: apiserver/pkg/admission/plugin/resourcequota. There, too, a namespace's writes are charged one after another
-//! within a server, and by compare-and-swap between servers.
+//! Upstream: apiserver/pkg/admission/plugin/resourcequota. There, too, a namespace's writes are charged one after
+//! another within a server, and by compare-and-swap between servers.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
