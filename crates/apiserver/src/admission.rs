@@ -1,6 +1,8 @@
 //! Admission: what is asked of a write between authorization and the store. Plugins change objects (`admit`) or refuse
 //! them (`validate`); the registry calls the two phases in its one order.
 
+pub mod always;
+pub mod always_pull_images;
 pub mod certificate_approval;
 pub mod certificate_signing;
 pub mod certificate_subject_restriction;
@@ -9,16 +11,26 @@ mod connect;
 mod conversion;
 mod declared;
 pub mod default_ingress_class;
+pub mod default_storage_class;
 pub mod default_toleration_seconds;
+pub mod deny_service_external_ips;
 mod expression;
+pub mod extended_resource_toleration;
 mod followed;
+pub mod limit_pod_hard_anti_affinity_topology;
 pub mod limit_ranger;
 mod matching;
 pub mod mutating_policy;
 pub mod mutating_webhook;
+pub mod namespace_auto_provision;
+pub mod namespace_exists;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
+pub mod owner_references_permission_enforcement;
+pub mod persistent_volume_claim_resize;
+pub mod pod_node_selector;
 pub mod pod_security;
+pub mod pod_toleration_restriction;
 pub mod pod_topology_labels;
 mod policy;
 pub mod priority;
@@ -29,6 +41,7 @@ mod review;
 pub mod runtime_class;
 pub mod service_account;
 mod signers;
+pub mod storage_object_in_use_protection;
 pub mod taint_nodes_by_condition;
 pub(crate) mod type_check;
 pub mod validating_policy;
@@ -160,20 +173,33 @@ pub trait Plugin: Send + Sync + 'static {
 
 /// Every built-in plugin, in the order upstream calls them.
 pub static ALL: &[&dyn Plugin] = &[
+    &always::Admit,
+    &namespace_auto_provision::Plugin,
     &namespace_lifecycle::Plugin,
+    &namespace_exists::Plugin,
+    &limit_pod_hard_anti_affinity_topology::Plugin,
     &limit_ranger::Plugin,
     &service_account::Plugin,
     &node_restriction::Plugin,
     &taint_nodes_by_condition::Plugin,
+    &always_pull_images::Plugin,
     &pod_security::Plugin,
+    &pod_node_selector::Plugin,
     &priority::Plugin,
     &default_toleration_seconds::Plugin,
+    &pod_toleration_restriction::Plugin,
+    &extended_resource_toleration::Plugin,
+    &default_storage_class::Plugin,
+    &storage_object_in_use_protection::Plugin,
+    &owner_references_permission_enforcement::Plugin,
+    &persistent_volume_claim_resize::Plugin,
     &runtime_class::Plugin,
     &certificate_approval::Plugin,
     &certificate_signing::Plugin,
     &cluster_trust_bundle_attest::Plugin,
     &certificate_subject_restriction::Plugin,
     &default_ingress_class::Plugin,
+    &deny_service_external_ips::Plugin,
     &pod_topology_labels::Plugin,
     &rbac_escalation::Plugin,
     &mutating_policy::Plugin,
@@ -181,6 +207,7 @@ pub static ALL: &[&dyn Plugin] = &[
     &validating_policy::Plugin,
     &validating_webhook::Plugin,
     &resource_quota::Plugin,
+    &always::Deny,
 ];
 
 /// What a plugin without anything to wait for answers.
@@ -191,13 +218,59 @@ fn done<'a>(result: Result<(), Status>) -> BoxFuture<'a, Result<(), Status>> {
 /// The plugins that are on, in order.
 pub struct Chain(pub Vec<&'static dyn Plugin>);
 
+/// Plugins that are on only when they are asked for. StorageObjectInUseProtection is among them until there are
+/// controllers that take its finalizers away.
+const OFF: [&str; 12] = [
+    "AlwaysAdmit",
+    "NamespaceAutoProvision",
+    "NamespaceExists",
+    "LimitPodHardAntiAffinityTopology",
+    "AlwaysPullImages",
+    "PodNodeSelector",
+    "PodTolerationRestriction",
+    "ExtendedResourceToleration",
+    "StorageObjectInUseProtection",
+    "OwnerReferencesPermissionEnforcement",
+    "DenyServiceExternalIPs",
+    "AlwaysDeny",
+];
+/// Upstream's plugins that are not built.
+const LATER: [&str; 2] = ["EventRateLimit", "ImagePolicyWebhook"];
+
 impl Default for Chain {
     fn default() -> Self {
-        Self(ALL.to_vec())
+        Self(ALL.iter().copied().filter(|plugin| !OFF.contains(&plugin.name())).collect())
     }
 }
 
 impl Chain {
+    /// Those that are on by default, with some more and without some (`--enable-admission-plugins`,
+    /// `--disable-admission-plugins`).
+    ///
+    /// # Errors
+    /// For names that are unknown, not built or in both lists, in upstream's words.
+    pub fn with(enabled: &[String], disabled: &[String]) -> Result<Self, String> {
+        for (flag, names) in [("enable-admission-plugins", enabled), ("disable-admission-plugins", disabled)] {
+            for name in names {
+                if LATER.contains(&name.as_str()) {
+                    return Err(format!("{flag} plugin {name:?} is not built yet"));
+                }
+                if !ALL.iter().any(|plugin| plugin.name() == name) {
+                    return Err(format!("{flag} plugin {name:?} is unknown"));
+                }
+            }
+        }
+        let both: Vec<&str> = enabled.iter().filter(|name| disabled.contains(name)).map(String::as_str).collect();
+        if !both.is_empty() {
+            let both = both.join(" ");
+            return Err(format!("[{both}] in enable-admission-plugins and disable-admission-plugins overlapped"));
+        }
+        let is_in = |list: &[String], plugin: &dyn Plugin| list.iter().any(|name| name == plugin.name());
+        let on =
+            |plugin: &dyn Plugin| (is_in(enabled, plugin) || !OFF.contains(&plugin.name())) && !is_in(disabled, plugin);
+        Ok(Self(ALL.iter().copied().filter(|plugin| on(*plugin)).collect()))
+    }
+
     /// Whether any plugin cares for such a request; if not, building a [`Request`] can be saved.
     pub fn handles(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
         self.0.iter().any(|plugin| plugin.handles(operation, group, resource, subresource))
@@ -236,5 +309,31 @@ impl Chain {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_are_chosen_by_name() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let names = |chain: &Chain| chain.0.iter().map(|plugin| plugin.name()).collect::<Vec<_>>();
+        let standard = names(&Chain::default());
+        assert!(standard.contains(&"DefaultStorageClass") && !standard.contains(&"AlwaysDeny"));
+        let chosen = Chain::with(&list(&["AlwaysPullImages"]), &list(&["LimitRanger"])).unwrap();
+        assert!(names(&chosen).contains(&"AlwaysPullImages") && !names(&chosen).contains(&"LimitRanger"));
+        let wrong = |on: &[&str], off: &[&str]| Chain::with(&list(on), &list(off)).map(drop).unwrap_err();
+        assert_eq!(wrong(&["Nope"], &[]), "enable-admission-plugins plugin \"Nope\" is unknown");
+        assert_eq!(wrong(&[], &["Nope"]), "disable-admission-plugins plugin \"Nope\" is unknown");
+        assert_eq!(
+            wrong(&["EventRateLimit"], &[]),
+            "enable-admission-plugins plugin \"EventRateLimit\" is not built yet"
+        );
+        assert_eq!(
+            wrong(&["LimitRanger"], &["LimitRanger"]),
+            "[LimitRanger] in enable-admission-plugins and disable-admission-plugins overlapped"
+        );
     }
 }

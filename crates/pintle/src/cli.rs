@@ -76,6 +76,12 @@ pub struct ServerArgs {
     /// Takes the EncryptionConfiguration anew when it changes, and seals everything by it
     #[arg(long, requires = "encryption_provider_config")]
     pub encryption_provider_config_automatic_reload: bool,
+    /// Admission plugins to switch on beside those that are on
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plugins to switch off
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
     /// A YAML file whose keys are the names of these flags; flags on the command line win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

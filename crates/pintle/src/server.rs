@@ -58,6 +58,7 @@ fn check(arguments: &ServerArgs) -> Result<()> {
         bail!("--token: nodes cannot join another server yet; leave it out");
     }
     arguments.audit.options(Path::new("audit.log"))?;
+    plugins(arguments)?;
     if let Some(gate) = arguments.feature_gates.first() {
         bail!("--feature-gates: no feature can be switched yet, so {gate} is unknown");
     }
@@ -209,6 +210,12 @@ fn audit_options(common: &Common) -> Result<audit::Options> {
     Ok(options)
 }
 
+/// The admission plugins that are on.
+fn plugins(arguments: &ServerArgs) -> Result<apiserver::admission::Chain> {
+    let (enabled, disabled) = (&arguments.enable_admission_plugins, &arguments.disable_admission_plugins);
+    apiserver::admission::Chain::with(enabled, disabled).map_err(|why| anyhow::anyhow!(why))
+}
+
 fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserver::Options> {
     let issuer = format!("https://kubernetes.default.svc.{}", common.arguments.node.cluster_domain);
     let audiences = vec![issuer.clone()];
@@ -230,7 +237,7 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
         random: common.random.clone(),
         authenticator: authn::standard_and(verifier, Some(front_proxy), common.clock, others),
         authorizer: crate::identity::authorizer(common)?,
-        admission: apiserver::admission::Chain(apiserver::admission::ALL.to_vec()),
+        admission: plugins(&common.arguments)?,
         tokens: Some(Arc::new(signer)),
         token_audiences: audiences,
         kubelet: Some(kubelet),

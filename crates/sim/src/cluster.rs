@@ -34,11 +34,13 @@ pub struct Options {
     /// Whether there are controllers and a scheduler.
     pub controllers: bool,
     pub scheduler: bool,
+    /// Admission plugins that are on beside those that are on by default.
+    pub admission: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, nodes: 0, controllers: true, scheduler: true }
+        Self { seed: 1, nodes: 0, controllers: true, scheduler: true, admission: Vec::new() }
     }
 }
 
@@ -237,7 +239,7 @@ mod tests {
     /// What the API server alone calls ten pods.
     fn names(seed: u64) -> Vec<String> {
         block_on(async {
-            let options = Options { seed, nodes: 0, controllers: false, scheduler: false };
+            let options = Options { seed, nodes: 0, controllers: false, scheduler: false, admission: Vec::new() };
             let cluster = Cluster::start(options).await.unwrap();
             let client = cluster.client(&admin());
             let account = api::core::v1::ServiceAccount {

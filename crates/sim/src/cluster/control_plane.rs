@@ -30,7 +30,7 @@ pub struct Plane {
 impl Plane {
     pub async fn start(&self, options: &Options) -> Result<Arc<Server>> {
         let ca = pki::Ca::generate("pintle-ca", self.clock.now(), CA_VALID).context("the cluster's CA")?;
-        let server = Server::start(Store::memory(), self.server_options()?, self.tasks.clone()).await?;
+        let server = Server::start(Store::memory(), self.server_options(options)?, self.tasks.clone()).await?;
         let own = bootstrap::Options {
             advertise_address: ADVERTISE_ADDRESS.parse()?,
             port: PORT,
@@ -58,7 +58,7 @@ impl Plane {
         Ok(server)
     }
 
-    fn server_options(&self) -> Result<apiserver::Options> {
+    fn server_options(&self, options: &Options) -> Result<apiserver::Options> {
         let key = pki::PrivateKey::generate().context("the key of service account tokens")?;
         let audiences = vec![ISSUER.to_owned()];
         let verifier =
@@ -68,7 +68,7 @@ impl Plane {
             random: self.random.clone(),
             authenticator: authn::standard(verifier, None, self.clock),
             authorizer: Arc::new(authz::Chain::standard(self.clock, self.random.clone())),
-            admission: admission::Chain(admission::ALL.to_vec()),
+            admission: admission::Chain::with(&options.admission, &[]).map_err(anyhow::Error::msg)?,
             tokens: Some(Arc::new(pki::token::Signer::new(ISSUER, key))),
             token_audiences: audiences,
             ..apiserver::Options::default()

@@ -239,6 +239,10 @@ fn cluster(text: &str) -> Result<Options> {
             "nodes" => options.nodes = usize::try_from(number()?)?,
             "controllers" => options.controllers = flag()?,
             "scheduler" => options.scheduler = flag()?,
+            "admission" => {
+                let names = value.as_array().with_context(|| format!("{key} is a list"))?;
+                options.admission = names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+            }
             _ => bail!("a cluster has no {key}"),
         }
     }
