@@ -13,8 +13,8 @@ pub struct Plugin;
 
 const DEFAULTS: &str = "scheduler.alpha.kubernetes.io/defaultTolerations";
 const ALLOWED: &str = "scheduler.alpha.kubernetes.io/tolerationsWhitelist";
-const REFUSED: &str = "pod tolerations (possibly merged with namespace default tolerations) conflict with its namespace \
-                       whitelist";
+const REFUSED: &str = "pod tolerations (possibly merged with namespace default tolerations) conflict with its \
+                       namespace whitelist";
 
 impl super::Plugin for Plugin {
     fn name(&self) -> &'static str {
