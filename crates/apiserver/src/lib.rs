@@ -12,6 +12,7 @@ mod convert;
 mod custom;
 mod discovery;
 pub mod drain;
+pub mod enablement;
 mod flow;
 mod lookup;
 mod openapi;

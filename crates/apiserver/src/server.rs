@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Call, Status, Verb};
+use api::{Call, Status, Target, Verb};
 use arc_swap::ArcSwap;
 use base::{Clock, Random, TaskGroup};
 use resources::AnyStrategy;
@@ -19,6 +19,7 @@ use crate::catalog::{Catalog, Resource};
 use crate::custom::{self, follow::Customs};
 use crate::discovery::{self, Documents, Served};
 use crate::drain::Drain;
+use crate::enablement::Enablement;
 use crate::flow::queue_set::Work;
 use crate::flow::{self, Arriving, Flow};
 use crate::http::metrics::Metrics;
@@ -37,6 +38,8 @@ pub struct Options {
     pub random: Random,
     /// What is served.
     pub strategies: &'static [&'static dyn AnyStrategy],
+    /// What of it clients are shown.
+    pub enablement: Enablement,
     pub authenticator: Arc<dyn Authenticator>,
     pub authorizer: Arc<dyn Authorizer>,
     pub admission: admission::Chain,
@@ -73,6 +76,7 @@ impl Default for Options {
             clock: Clock::system(),
             random: Random::system(),
             strategies: resources::ALL,
+            enablement: Enablement::default(),
             authenticator: Arc::new(authn::Certificates::default()),
             authorizer: Arc::new(authz::Union(vec![Arc::new(authz::AlwaysAllowHealth), Arc::new(authz::Privileged)])),
             admission: admission::Chain::default(),
@@ -204,6 +208,7 @@ impl Server {
         let elsewhere = self.aggregation.elsewhere();
         let mut served: Vec<Arc<Served>> =
             discovery::built_in(self.options.strategies).into_iter().map(Arc::new).collect();
+        served.retain(|own| self.options.enablement.serves(&own.group, &own.version, &own.plural));
         let custom = self.lookup.catalog.custom();
         served.extend(custom.values().filter_map(|resource| Some(resource.custom.as_ref()?.described.clone())));
         served.retain(|own| self.aggregation.route(&own.group, &own.version).is_none());
@@ -402,6 +407,18 @@ impl Server {
         let target = &call.target;
         let found = self.lookup.catalog.find(&target.group, &target.version, &target.resource);
         found.ok_or_else(Status::unknown_resource)
+    }
+
+    /// As [`Server::resource`], for clients over HTTP: they are not shown what is turned off.
+    ///
+    /// # Errors
+    /// 404 if it is not served to them.
+    pub(crate) fn shown_resource(&self, call: &Call) -> Result<Arc<Resource>, Status> {
+        let Target { group, version, resource, .. } = &call.target;
+        if !self.options.enablement.serves(group, version, resource) {
+            return Err(Status::unknown_resource());
+        }
+        self.resource(call)
     }
 
     /// Asks flow control for a seat.

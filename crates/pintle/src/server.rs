@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use api::meta::v1::ObjectMeta;
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject};
+use apiserver::enablement::Enablement;
 use apiserver::{Caller, Server, audit, authn, bootstrap, drain, http};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, Reflectors, Served};
@@ -59,10 +60,17 @@ fn check(arguments: &ServerArgs) -> Result<()> {
     }
     arguments.audit.options(Path::new("audit.log"))?;
     plugins(arguments)?;
+    enablement(arguments)?;
     if let Some(gate) = arguments.feature_gates.first() {
         bail!("--feature-gates: no feature can be switched yet, so {gate} is unknown");
     }
     Ok(())
+}
+
+/// What of the API clients are shown.
+fn enablement(arguments: &ServerArgs) -> Result<Enablement> {
+    Enablement::parse(&arguments.runtime_config, resources::ALL)
+        .map_err(|why| anyhow::anyhow!("--runtime-config: {why}"))
 }
 
 fn log(level: &str) -> Result<()> {
@@ -235,6 +243,7 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
     Ok(apiserver::Options {
         clock: common.clock,
         random: common.random.clone(),
+        enablement: enablement(&common.arguments)?,
         authenticator: authn::standard_and(verifier, Some(front_proxy), common.clock, others),
         authorizer: crate::identity::authorizer(common)?,
         admission: plugins(&common.arguments)?,

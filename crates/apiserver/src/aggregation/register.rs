@@ -141,8 +141,12 @@ pub async fn at_start(server: &Server, caller: &Arc<Caller>) -> Result<(), Statu
     if lookup.catalog().of_kind(APIService::KIND).is_none() {
         return Ok(());
     }
-    let served: BTreeSet<_> =
-        server.options().strategies.iter().map(|one| (one.kind().group, one.kind().version)).collect();
+    let kinds = server.options().strategies.iter().map(|one| one.kind());
+    let shown = &server.options().enablement;
+    let served: BTreeSet<_> = kinds
+        .filter(|own| shown.serves(own.group, own.version, own.plural))
+        .map(|own| (own.group, own.version))
+        .collect();
     let wanted = served.into_iter().filter_map(|(group, version)| {
         let priority = priority::built_in(group, version)?;
         let wanted = Wanted { group: group.to_owned(), version: version.to_owned(), priority, keep: Keep::OnStart };

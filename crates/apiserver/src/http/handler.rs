@@ -443,7 +443,7 @@ async fn start_watch(
     let call = Call { verb, target, options: query.options(verb)?, body: Body::None };
     let seat = seen.seat(server.arrive(caller, &call), REQUEST_TIMEOUT).await?;
     seen.decide(server.authorize_call(caller, &call).await)?;
-    let resource = server.resource(&call)?;
+    let resource = server.shown_resource(&call)?;
     let offer = Offer { shapes: true, protobuf: !resource.kind().is_custom(), stream: true };
     let form = negotiate::accept(&parts.headers, offer)?;
     let include = Included::parse(query.get("includeObject"))?;
@@ -470,7 +470,7 @@ async fn ordinary(
     let _seat = seen.seat(server.arrive(caller, &call), time).await?;
     // Asked before the body is read, so that nobody sends us bodies in vain.
     seen.decide(server.authorize_call(caller, &call).await)?;
-    let resource = server.resource(&call)?;
+    let resource = server.shown_resource(&call)?;
     let mut form = negotiate::accept(&parts.headers, offer(&resource, &call))?;
     form.pretty |= negotiate::pretty(&parts.headers, query.get("pretty"));
     call.body = match verb {

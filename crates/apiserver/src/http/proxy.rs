@@ -47,7 +47,7 @@ pub async fn answer(
     let subresource = target.subresource.clone().unwrap_or_default();
     let call = Call { verb, target, options: Options::default(), body: api::Body::None };
     seen.decide(server.authorize_call(caller, &call).await)?;
-    let resource = server.resource(&call)?.clone();
+    let resource = server.shown_resource(&call)?.clone();
     if matches!(&*subresource, "exec" | "attach" | "portforward") {
         if !matches!(verb, Verb::Get | Verb::Create) {
             return Err(Status::method_not_allowed("", &format!("pods/{subresource}"), verb.as_str()));

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apiserver::Options;
+use apiserver::enablement::Enablement;
 use apiserver::http::{Error, Listener};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -72,6 +74,33 @@ async fn paths_that_are_not_served() {
         (namespaces.code, namespaces.message().as_str()),
         (405, "deletecollection is not supported on resources of kind \"namespaces\"")
     );
+}
+
+#[tokio::test]
+async fn what_is_turned_off_is_not_shown() {
+    let pairs = ["batch/v1=false", "batch/v1/jobs=true", "autoscaling/v2=false", "policy/v1=false"].map(str::to_owned);
+    let enablement = Enablement::parse(&pairs, resources::ALL).unwrap();
+    let world = World::start_with(Options { enablement, ..Options::default() }).await;
+    let group = world.get("/apis/autoscaling").await.json();
+    assert_eq!(group["versions"], json!([{"groupVersion": "autoscaling/v1", "version": "v1"}]));
+    let list = world.get("/apis/batch/v1").await.json();
+    let names: Vec<&str> =
+        list["resources"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+    assert_eq!(names, ["jobs", "jobs/status"]);
+    assert_eq!(world.get("/apis/policy").await.code, 404);
+    for path in ["/apis/batch/v1/cronjobs", "/apis/policy/v1/poddisruptionbudgets?watch=true"] {
+        let answer = world.get(path).await;
+        let why = "the server could not find the requested resource";
+        assert_eq!((answer.code, answer.message().as_str()), (404, why), "{path}");
+    }
+    assert_eq!(world.get("/apis/batch/v1/jobs").await.code, 200);
+    // What is kept as another version's form is there all the same.
+    let scaler = json!({"metadata": {"name": "a"}, "spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "a"}}});
+    let made =
+        world.create("/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers", &scaler.to_string()).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let index = world.get("/openapi/v3").await.json();
+    assert!(index["paths"]["apis/policy/v1"].is_null() && index["paths"]["apis/batch/v1"].is_object());
 }
 
 #[tokio::test]

@@ -70,12 +70,14 @@ fn a_second_server_on_one_data_dir() {
 #[test]
 fn flags_that_make_no_sense() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (&["--nonsense"], 2, "unexpected argument '--nonsense'"),
         (&["--bind", "nowhere"], 2, "invalid value 'nowhere' for '--bind"),
         (&["--kubelet-port", "70000"], 2, "70000 is not in 0..=65535"),
         (&["--service-cidr", "10.43.0.0/99"], 1, "--service-cidr"),
         (&["--feature-gates", "Nothing=true"], 1, "--feature-gates"),
+        (&["--runtime-config", "batch/v1=yes"], 1, "--runtime-config: invalid value of batch/v1: yes"),
+        (&["--runtime-config", "api/beta=true"], 1, "no beta or alpha version is built yet"),
         (&["--token", "x"], 1, "--token"),
         (&["--config", "/no/such/file"], 1, "/no/such/file"),
         (&["--store", "paper"], 2, "invalid value 'paper' for '--store"),
