@@ -193,7 +193,7 @@ async fn connection(
         let (server, peer, own) = (server.clone(), peer.clone(), own.clone());
         let (busy, many) = (own.busy(), request.version() == Version::HTTP_2);
         async move {
-            // In a box that is gone with the answer: a watch's stream would hold its whole state for as long as it lasts.
+            // In a box that is gone with the answer: a watch's stream would hold its whole state as long as it lasts.
             let response = Box::pin(handler::handle(server.clone(), peer, request)).await;
             // Who shows no good credentials gets no further streams (upstream's answer to rapid resets).
             if many && response.status() == StatusCode::UNAUTHORIZED {
