@@ -1,6 +1,6 @@
 //! What untrusted bytes meet, one function each: whatever they are, it ends with a value or an error, and what is
-//! promised of it holds. `scripts/fuzz` runs them under a coverage-guided fuzzer; what it found that is worth keeping is
-//! in `corpus/`, which the tests of this crate run.
+//! promised of it holds. `scripts/fuzz` runs them under a coverage-guided fuzzer; what it found that is worth keeping
+//! is in `corpus/`, which the tests of this crate run.
 //!
 //! Pure: no I/O, no clock.
 
