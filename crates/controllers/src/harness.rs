@@ -17,6 +17,7 @@ use api::rbac::v1::{ClusterRole, PolicyRule};
 use api::{Target, Typed};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, Recorder, Reflectors, Served, WorkQueue};
+use pki::Issuer;
 
 pub use act::{Acting, Actor};
 pub use plan::{Op, Plan, Report, Step};
@@ -39,6 +40,8 @@ pub struct Context {
     /// The client to write with, by controller name: each has an identity of its own.
     pub client_for: Arc<dyn Fn(&str) -> Client + Send + Sync>,
     pub facts: Arc<Facts>,
+    /// With what CertificateSigningRequests are signed; without it they wait for somebody else.
+    pub signing: Option<Arc<Signing>>,
     /// Every resource there is, custom ones included.
     pub served: Served,
     pub clock: Clock,
@@ -53,6 +56,14 @@ pub struct Facts {
     pub root_ca_pem: String,
     /// The pod network, of which nodes get their ranges; empty if somebody else gives them out.
     pub cluster_cidrs: Vec<String>,
+}
+
+/// The CA of the signers `kubernetes.io/...`, and its bounds.
+#[derive(Debug)]
+pub struct Signing {
+    pub issuer: Arc<Issuer>,
+    /// The longest life of a certificate that is signed on request.
+    pub valid_max: Duration,
 }
 
 /// Verbs a controller needs on a resource, from which its ClusterRole is made.

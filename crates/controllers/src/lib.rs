@@ -7,11 +7,14 @@
 pub mod harness;
 mod pod;
 
+mod certificates;
 mod endpoints;
 mod taints;
 
 mod clusterrole_aggregation;
+mod csr_approving;
 mod csr_cleaner;
+mod csr_signing;
 mod deployment;
 mod disruption;
 mod endpoint;
@@ -30,7 +33,9 @@ mod service_ip;
 mod taint_eviction;
 mod ttl_after_finished;
 
-pub use harness::{Acting, Actor, AnyController, Context, Controller, Erased, Facts, Plan, Read, Step, View, Write};
+pub use harness::{
+    Acting, Actor, AnyController, Context, Controller, Erased, Facts, Plan, Read, Signing, Step, View, Write,
+};
 
 /// Every controller.
 pub static ALL: &[&dyn AnyController] = &[
@@ -47,6 +52,8 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(root_ca::Controller),
     &Erased(clusterrole_aggregation::Controller),
     &Erased(csr_cleaner::Controller),
+    &Acting(csr_approving::Controller),
+    &Acting(csr_signing::Controller),
     &Erased(node_lifecycle::Controller),
     &Erased(taint_eviction::Controller),
     &Erased(ttl_after_finished::Controller),

@@ -109,6 +109,9 @@ pub struct ServerArgs {
     /// Further names and addresses the API server answers to
     #[arg(long, value_name = "NAME")]
     pub tls_san: Vec<String>,
+    /// The longest life of certificates signed for CertificateSigningRequests; these may ask for a shorter one
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = apiserver::http::parse_duration)]
+    pub cluster_signing_duration: Duration,
     /// The token with which nodes join (not built yet)
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<String>,

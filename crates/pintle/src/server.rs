@@ -324,6 +324,10 @@ fn start_controllers(common: &Common, authority: &Authority, server: &Arc<Server
         cluster_cidrs: vec![common.arguments.cluster_cidr.clone()],
     };
     let facts = Arc::new(facts);
+    let signing = Arc::new(controllers::Signing {
+        issuer: pki::Issuer::new(authority.ca().clone()),
+        valid_max: common.arguments.cluster_signing_duration,
+    });
     // The embedded store has one server at a time (its lock sees to that), so a server that comes back takes its own
     // lease up again at once instead of waiting for it to expire.
     let identity = node_wiring::default_name().unwrap_or_default();
@@ -351,6 +355,7 @@ fn start_controllers(common: &Common, authority: &Authority, server: &Arc<Server
                         client_of(&server, &user, &["system:serviceaccounts", "system:serviceaccounts:kube-system"])
                     }),
                     facts: facts.clone(),
+                    signing: Some(signing.clone()),
                     served: Served::start(controllers_shared.client(), &random, &tasks),
                     clock,
                     random: random.clone(),

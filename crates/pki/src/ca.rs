@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base::Timestamp;
 use der::asn1::{Any, BitString, GeneralizedTime, Ia5String, OctetString};
 use der::flagset::FlagSet;
@@ -226,6 +227,32 @@ impl Ca {
         let extensions = extensions(&subject, None, usages.key, &usages.extended, &own_id, &ca_id, names)?;
         let validity = validity(now, end(now, valid)?.min(ca.not_after))?;
         Ok(pem_of(&sign(&self.0.key, ca.subject.clone(), subject, spki, validity, extensions)?))
+    }
+}
+
+/// The CA that signs at the moment; another may take its place.
+pub struct Issuer(ArcSwap<Ca>);
+
+impl Issuer {
+    /// Begins with `ca`.
+    pub fn new(ca: Ca) -> Arc<Self> {
+        Arc::new(Self(ArcSwap::from_pointee(ca)))
+    }
+
+    /// The CA that signs now.
+    pub fn ca(&self) -> Ca {
+        Ca::clone(&self.0.load())
+    }
+
+    /// `ca` signs from now on.
+    pub fn replace(&self, ca: Ca) {
+        self.0.store(Arc::new(ca));
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Issuer").field(&self.0.load()).finish()
     }
 }
 

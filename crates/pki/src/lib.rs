@@ -22,7 +22,7 @@ pub mod token;
 pub mod usage;
 
 pub use authority::{Authority, Options};
-pub use ca::{Ca, Profile, Request};
+pub use ca::{Ca, Issuer, Profile, Request};
 pub use certificate::{Certificate, PeerIdentity, peer_identity, spki_hash};
 pub use csr::Csr;
 pub use error::{Error, Result};

@@ -18,6 +18,8 @@ const CLUSTER_CIDR: &str = "10.42.0.0/16";
 const SERVICE_IP: &str = "10.43.0.1";
 const ADVERTISE_ADDRESS: &str = "192.0.2.100";
 const PORT: u16 = 6443;
+/// As upstream's `--cluster-signing-duration`.
+const SIGNED_VALID: Duration = Duration::from_secs(8760 * 3600);
 const CA_VALID: Duration = Duration::from_secs(3650 * 86_400);
 
 /// What all parts share.
@@ -43,7 +45,7 @@ impl Plane {
         let client = in_process::client(&server, caller("system:kube-controller-manager", &[]));
         let reflectors = Reflectors::new(client, self.random.clone(), self.tasks.clone());
         if options.controllers {
-            self.start_controllers(&server, &reflectors, ca.cert_pem());
+            self.start_controllers(&server, &reflectors, ca);
         }
         if options.scheduler {
             scheduler::run(scheduler::Options {
@@ -75,7 +77,7 @@ impl Plane {
         })
     }
 
-    fn start_controllers(&self, server: &Arc<Server>, reflectors: &Reflectors, root_ca_pem: &str) {
+    fn start_controllers(&self, server: &Arc<Server>, reflectors: &Reflectors, ca: pki::Ca) {
         let server = server.clone();
         let context = controllers::Context {
             reflectors: reflectors.clone(),
@@ -83,9 +85,10 @@ impl Plane {
                 in_process::client(&server, caller(&format!("system:serviceaccount:kube-system:{name}"), &[]))
             }),
             facts: Arc::new(controllers::Facts {
-                root_ca_pem: root_ca_pem.to_owned(),
+                root_ca_pem: ca.cert_pem().to_owned(),
                 cluster_cidrs: vec![CLUSTER_CIDR.to_owned()],
             }),
+            signing: Some(Arc::new(controllers::Signing { issuer: pki::Issuer::new(ca), valid_max: SIGNED_VALID })),
             served: Served::start(reflectors.client(), &self.random, &self.tasks),
             clock: self.clock,
             random: self.random.clone(),
