@@ -9,6 +9,7 @@ mod pod;
 
 mod certificates;
 mod endpoints;
+mod protection;
 mod taints;
 
 mod clusterrole_aggregation;
@@ -24,6 +25,8 @@ mod ip_address;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
+mod pv_protection;
+mod pvc_protection;
 mod replicaset;
 mod resourcequota;
 mod root_ca;
@@ -57,8 +60,10 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(node_lifecycle::Controller),
     &Erased(taint_eviction::Controller),
     &Erased(ttl_after_finished::Controller),
+    &Erased(pv_protection::Controller),
     &Acting(namespace::Controller),
     &Acting(node_ipam::Controller),
+    &Acting(pvc_protection::Controller),
     &resourcequota::CONTROLLER,
     &garbage_collector::Controller,
 ];
