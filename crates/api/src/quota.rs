@@ -4,6 +4,7 @@
 //! Upstream: pkg/quota/v1/evaluator/core and apiserver/pkg/admission/plugin/resourcequota.
 
 mod charge;
+mod limited;
 mod pod;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,8 @@ use crate::quantity::{Amount, Format, amount};
 use crate::{Quantity, Timestamp};
 
 pub use charge::{Charge, charge};
+pub use limited::{Limited, Uncovered, covered};
+pub use pod::requested;
 
 /// Amounts by resource name.
 pub type Amounts = BTreeMap<String, Amount>;

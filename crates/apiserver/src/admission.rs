@@ -14,9 +14,11 @@ pub mod default_ingress_class;
 pub mod default_storage_class;
 pub mod default_toleration_seconds;
 pub mod deny_service_external_ips;
+pub mod event_rate_limit;
 mod expression;
 pub mod extended_resource_toleration;
 mod followed;
+pub mod image_policy_webhook;
 pub mod limit_pod_hard_anti_affinity_topology;
 pub mod limit_ranger;
 mod matching;
@@ -29,6 +31,7 @@ pub mod node_restriction;
 pub mod owner_references_permission_enforcement;
 pub mod persistent_volume_claim_resize;
 pub mod pod_node_selector;
+pub mod pod_resize_validator;
 pub mod pod_security;
 pub mod pod_toleration_restriction;
 pub mod pod_topology_labels;
@@ -40,6 +43,7 @@ pub mod resource_quota;
 mod review;
 pub mod runtime_class;
 pub mod service_account;
+mod settings;
 mod signers;
 pub mod storage_object_in_use_protection;
 pub mod taint_nodes_by_condition;
@@ -58,6 +62,7 @@ use crate::{Caller, Lookup, Server};
 
 pub(crate) use connect::options as connect_options;
 pub use reinvocation::Reinvocation;
+pub use settings::Settings;
 
 /// What happens to the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,11 +188,13 @@ pub static ALL: &[&dyn Plugin] = &[
     &node_restriction::Plugin,
     &taint_nodes_by_condition::Plugin,
     &always_pull_images::Plugin,
+    &image_policy_webhook::Plugin,
     &pod_security::Plugin,
     &pod_node_selector::Plugin,
     &priority::Plugin,
     &default_toleration_seconds::Plugin,
     &pod_toleration_restriction::Plugin,
+    &event_rate_limit::Plugin,
     &extended_resource_toleration::Plugin,
     &default_storage_class::Plugin,
     &storage_object_in_use_protection::Plugin,
@@ -201,6 +208,7 @@ pub static ALL: &[&dyn Plugin] = &[
     &default_ingress_class::Plugin,
     &deny_service_external_ips::Plugin,
     &pod_topology_labels::Plugin,
+    &pod_resize_validator::Plugin,
     &rbac_escalation::Plugin,
     &mutating_policy::Plugin,
     &mutating_webhook::Plugin,
@@ -218,24 +226,25 @@ fn done<'a>(result: Result<(), Status>) -> BoxFuture<'a, Result<(), Status>> {
 /// The plugins that are on, in order.
 pub struct Chain(pub Vec<&'static dyn Plugin>);
 
-/// Plugins that are on only when they are asked for. StorageObjectInUseProtection is among them until there are
-/// controllers that take its finalizers away.
-const OFF: [&str; 12] = [
+/// Plugins that are on only when they are asked for.
+const OFF: [&str; 13] = [
     "AlwaysAdmit",
     "NamespaceAutoProvision",
     "NamespaceExists",
     "LimitPodHardAntiAffinityTopology",
     "AlwaysPullImages",
+    "ImagePolicyWebhook",
     "PodNodeSelector",
     "PodTolerationRestriction",
+    "EventRateLimit",
     "ExtendedResourceToleration",
-    "StorageObjectInUseProtection",
     "OwnerReferencesPermissionEnforcement",
     "DenyServiceExternalIPs",
     "AlwaysDeny",
 ];
-/// Upstream's plugins that are not built.
-const LATER: [&str; 2] = ["EventRateLimit", "ImagePolicyWebhook"];
+/// Upstream's plugins for what is not served: they can be switched off, and not on.
+const LATER: [&str; 4] =
+    ["JobValidation", "NodeDeclaredFeatureValidator", "PodGroupProtection", "PodGroupWorkloadExists"];
 
 impl Default for Chain {
     fn default() -> Self {
@@ -253,6 +262,9 @@ impl Chain {
         for (flag, names) in [("enable-admission-plugins", enabled), ("disable-admission-plugins", disabled)] {
             for name in names {
                 if LATER.contains(&name.as_str()) {
+                    if flag.starts_with("disable") {
+                        continue;
+                    }
                     return Err(format!("{flag} plugin {name:?} is not built yet"));
                 }
                 if !ALL.iter().any(|plugin| plugin.name() == name) {
@@ -269,6 +281,11 @@ impl Chain {
         let on =
             |plugin: &dyn Plugin| (is_in(enabled, plugin) || !OFF.contains(&plugin.name())) && !is_in(disabled, plugin);
         Ok(Self(ALL.iter().copied().filter(|plugin| on(*plugin)).collect()))
+    }
+
+    /// Whether a plugin is on.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|plugin| plugin.name() == name)
     }
 
     /// Whether any plugin cares for such a request; if not, building a [`Request`] can be saved.
@@ -328,9 +345,10 @@ mod tests {
         assert_eq!(wrong(&["Nope"], &[]), "enable-admission-plugins plugin \"Nope\" is unknown");
         assert_eq!(wrong(&[], &["Nope"]), "disable-admission-plugins plugin \"Nope\" is unknown");
         assert_eq!(
-            wrong(&["EventRateLimit"], &[]),
-            "enable-admission-plugins plugin \"EventRateLimit\" is not built yet"
+            wrong(&["PodGroupProtection"], &[]),
+            "enable-admission-plugins plugin \"PodGroupProtection\" is not built yet"
         );
+        assert!(Chain::with(&[], &list(&["PodGroupProtection"])).is_ok(), "it is off already");
         assert_eq!(
             wrong(&["LimitRanger"], &["LimitRanger"]),
             "[LimitRanger] in enable-admission-plugins and disable-admission-plugins overlapped"

@@ -30,7 +30,7 @@ pub fn decode<T: DeserializeOwned>(
         return Err("empty config data".to_owned());
     }
     let parsed = api::codec::parse_yaml(text).map_err(|error| error.to_string())?;
-    let mut value = parsed.value.clone();
+    let value = parsed.value.clone();
     let said = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     for (name, shown) in [("kind", "Kind"), ("apiVersion", "apiVersion")] {
         if said(name).is_empty() {
@@ -41,7 +41,31 @@ pub fn decode<T: DeserializeOwned>(
     if own != kind || !versions.contains(&version.as_str()) {
         return Err(format!("no kind {own:?} is registered for version {version:?}"));
     }
-    let mut problems = parsed.strict_problems();
+    finish(value, parsed.strict_problems(), shape)
+}
+
+/// Reads a text that says no kind.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_plain<T: DeserializeOwned>(text: &[u8], shape: &'static Shape) -> Result<T, String> {
+    if text.is_empty() {
+        return Err("empty config data".to_owned());
+    }
+    let parsed = api::codec::parse_yaml(text).map_err(|error| error.to_string())?;
+    finish(parsed.value.clone(), parsed.strict_problems(), shape)
+}
+
+/// The kind that a text says, if it says one.
+pub fn kind_of(text: &[u8]) -> Option<String> {
+    api::codec::parse_yaml(text).ok()?.value.get("kind")?.as_str().map(str::to_owned)
+}
+
+fn finish<T: DeserializeOwned>(
+    mut value: Value,
+    mut problems: Vec<String>,
+    shape: &'static Shape,
+) -> Result<T, String> {
     unknown(&value, shape, "", &mut problems);
     if !problems.is_empty() {
         return Err(format!("strict decoding error: {}", problems.join(", ")));

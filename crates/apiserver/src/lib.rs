@@ -14,6 +14,7 @@ mod discovery;
 pub mod drain;
 pub mod enablement;
 mod flow;
+mod kept;
 mod lookup;
 mod openapi;
 pub mod outbound;

@@ -9,13 +9,14 @@ mod remote;
 mod response;
 pub(crate) mod service;
 pub(crate) mod trust;
+mod users;
 
 use std::error::Error as _;
 use std::time::Duration;
 
 use api::Status;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
@@ -24,7 +25,8 @@ use parking_lot::Mutex;
 
 use crate::Lookup;
 use connect::Connector;
-pub use remote::{Credentials, Remote};
+pub use remote::{Again, Credentials, Remote};
+pub use users::{Shown, Users};
 
 /// Longest body of an answer.
 pub const RESPONSE_BYTES_MAX: usize = 3 << 20;
@@ -49,6 +51,8 @@ pub struct ClientConfig {
     pub destination: Destination,
     /// PEM; `None`: the machine's own authorities.
     pub ca_bundle: Option<Bytes>,
+    /// Who the server is to it; `None`: nobody in particular.
+    pub shown: Option<Shown>,
 }
 
 impl ClientConfig {
@@ -72,7 +76,20 @@ impl ClientConfig {
             _ => return Err(Error::Configuration("webhook must define either a URL or a service".to_owned())),
         };
         let ca_bundle = ca_bundle.filter(|pem| !pem.is_empty()).map(Bytes::copy_from_slice);
-        Ok(Self { destination, ca_bundle })
+        Ok(Self { destination, ca_bundle, shown: None })
+    }
+
+    /// The same, shown the user that is meant for its host.
+    pub fn known_as(&self, users: &Users) -> Self {
+        let (host, port) = match &self.destination {
+            Destination::Service { namespace, name, port, .. } => (format!("{name}.{namespace}.svc"), *port),
+            Destination::Url(url) => {
+                let uri: Option<Uri> = url.parse().ok();
+                let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default().to_owned();
+                (host, uri.and_then(|uri| uri.port_u16()).unwrap_or(443))
+            }
+        };
+        Self { shown: users.to(&host, port).cloned(), ..self.clone() }
     }
 
     /// Where it is, as errors show it.
@@ -159,6 +176,9 @@ impl Outbound {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*"));
         headers.insert(USER_AGENT, HeaderValue::from_static("kube-apiserver-admission"));
+        if let Some(token) = remote::bearer(config.shown.as_ref().and_then(|shown| shown.0.token.as_ref()))? {
+            headers.insert(AUTHORIZATION, token);
+        }
         match tokio::time::timeout(timeout, exchange(&pool, request)).await {
             Ok(Ok((code, body))) if code.is_success() => Ok(body),
             Ok(Ok((code, body))) => Err(Error::Answered(response::failure(code, &body))),

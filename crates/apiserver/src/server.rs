@@ -43,6 +43,8 @@ pub struct Options {
     pub authenticator: Arc<dyn Authenticator>,
     pub authorizer: Arc<dyn Authorizer>,
     pub admission: admission::Chain,
+    /// What its plugins are configured with.
+    pub admission_settings: admission::Settings,
     /// What lies sealed in the store, and by which keys.
     pub sealing: seal::Rules,
     /// Where new keys come from; without it they are not changed while serving.
@@ -80,6 +82,7 @@ impl Default for Options {
             authenticator: Arc::new(authn::Certificates::default()),
             authorizer: Arc::new(authz::Union(vec![Arc::new(authz::AlwaysAllowHealth), Arc::new(authz::Privileged)])),
             admission: admission::Chain::default(),
+            admission_settings: admission::Settings::default(),
             sealing: seal::Rules::none(),
             rotation: None,
             tokens: None,

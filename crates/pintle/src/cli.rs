@@ -82,6 +82,9 @@ pub struct ServerArgs {
     /// Admission plugins to switch off
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+    /// A file of kind AdmissionConfiguration: what admission plugins are configured with
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
     /// A YAML file whose keys are the names of these flags; flags on the command line win
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

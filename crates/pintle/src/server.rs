@@ -59,7 +59,7 @@ fn check(arguments: &ServerArgs) -> Result<()> {
         bail!("--token: nodes cannot join another server yet; leave it out");
     }
     arguments.audit.options(Path::new("audit.log"))?;
-    plugins(arguments)?;
+    admission_settings(arguments, Clock::system(), &Random::system())?;
     enablement(arguments)?;
     if let Some(gate) = arguments.feature_gates.first() {
         bail!("--feature-gates: no feature can be switched yet, so {gate} is unknown");
@@ -224,6 +224,12 @@ fn plugins(arguments: &ServerArgs) -> Result<apiserver::admission::Chain> {
     apiserver::admission::Chain::with(enabled, disabled).map_err(|why| anyhow::anyhow!(why))
 }
 
+/// What they are configured with.
+fn admission_settings(arguments: &ServerArgs, clock: Clock, random: &Random) -> Result<apiserver::admission::Settings> {
+    let file = arguments.admission_control_config_file.as_deref();
+    apiserver::admission::Settings::load(file, &plugins(arguments)?, clock, random).map_err(|why| anyhow::anyhow!(why))
+}
+
 fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserver::Options> {
     let issuer = format!("https://kubernetes.default.svc.{}", common.arguments.node.cluster_domain);
     let audiences = vec![issuer.clone()];
@@ -247,6 +253,7 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
         authenticator: authn::standard_and(verifier, Some(front_proxy), common.clock, others),
         authorizer: crate::identity::authorizer(common)?,
         admission: plugins(&common.arguments)?,
+        admission_settings: admission_settings(&common.arguments, common.clock, &common.random)?,
         tokens: Some(Arc::new(signer)),
         token_audiences: audiences,
         kubelet: Some(kubelet),

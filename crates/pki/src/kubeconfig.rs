@@ -2,6 +2,7 @@
 //!
 //! What cannot be honoured here (exec and auth-provider plug-ins, passwords, unverified servers) is refused by name.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -185,16 +186,64 @@ impl Kubeconfig {
             ca_pem: ca_pem.map(|pem| pem.to_string()),
             tls_server_name: cluster.cluster.tls_server_name,
             identity: identity(&user, directory)?,
-            token: match (user.token, user.token_file) {
-                (_, Some(path)) => Some(Token::File(directory.join(path))),
-                (Some(token), None) if !token.is_empty() => Some(Token::Inline(token)),
-                _ => None,
-            },
+            token: token(user.token, user.token_file, directory),
             namespace: context.context.namespace,
             cluster: cluster.name,
             user: context.context.user,
             context: context.name,
         })
+    }
+}
+
+/// How one user of a kubeconfig proves who he is.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// A client certificate.
+    pub identity: Option<Identity>,
+    /// A bearer token.
+    pub token: Option<Token>,
+}
+
+/// All users of a kubeconfig: for who is somebody else to each server.
+#[derive(Debug, Clone)]
+pub struct Users {
+    /// By the names of their entries.
+    pub by_name: BTreeMap<String, User>,
+    /// The current context's.
+    pub current: Option<String>,
+}
+
+impl Users {
+    /// Reads a file; paths in it are relative to it.
+    ///
+    /// # Errors
+    /// As [`Kubeconfig::load`], with the user's name where there is one.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = Zeroizing::new(file::read(path)?);
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let config: wire::Config = serde_saphyr::from_str(&text).map_err(malformed)?;
+        let mut by_name = BTreeMap::new();
+        for user in config.users.into_iter().flatten() {
+            refuse_unsupported(&wire::Cluster::default(), &user.user)
+                .map_err(|error| malformed(format!("user {:?}: {error}", user.name)))?;
+            let own = User {
+                identity: identity(&user.user, directory)?,
+                token: token(user.user.token, user.user.token_file, directory),
+            };
+            by_name.insert(user.name, own);
+        }
+        let contexts = config.contexts.into_iter().flatten();
+        let mut current = contexts.filter(|own| own.name == config.current_context).map(|own| own.context.user);
+        let current = current.find(|user| !user.is_empty());
+        Ok(Self { by_name, current })
+    }
+}
+
+fn token(inline: Option<String>, file: Option<PathBuf>, directory: &Path) -> Option<Token> {
+    match (inline, file) {
+        (_, Some(path)) => Some(Token::File(directory.join(path))),
+        (Some(token), None) if !token.is_empty() => Some(Token::Inline(token)),
+        _ => None,
     }
 }
 

@@ -36,11 +36,23 @@ pub struct Options {
     pub scheduler: bool,
     /// Admission plugins that are on beside those that are on by default.
     pub admission: Vec<String>,
+    /// Admission plugins that are off though they are on by default.
+    pub admission_off: Vec<String>,
+    /// An AdmissionConfiguration, as text.
+    pub admission_configuration: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, nodes: 0, controllers: true, scheduler: true, admission: Vec::new() }
+        Self {
+            seed: 1,
+            nodes: 0,
+            controllers: true,
+            scheduler: true,
+            admission: Vec::new(),
+            admission_off: Vec::new(),
+            admission_configuration: None,
+        }
     }
 }
 
@@ -239,7 +251,7 @@ mod tests {
     /// What the API server alone calls ten pods.
     fn names(seed: u64) -> Vec<String> {
         block_on(async {
-            let options = Options { seed, nodes: 0, controllers: false, scheduler: false, admission: Vec::new() };
+            let options = Options { seed, controllers: false, scheduler: false, ..Options::default() };
             let cluster = Cluster::start(options).await.unwrap();
             let client = cluster.client(&admin());
             let account = api::core::v1::ServiceAccount {

@@ -40,6 +40,11 @@ pub fn add_usage(pod: &Pod, now: Timestamp, used: &mut Amounts) {
     used.extend(names(&requests, &limits));
 }
 
+/// What a pod asks for as a whole.
+pub fn requested(pod: &Pod) -> Amounts {
+    pod.spec.as_ref().map(|spec| whole(spec, |container| list(container, false), false)).unwrap_or_default()
+}
+
 /// Whether it is finished, or its time to end is up: its node may be gone.
 fn is_over(pod: &Pod, now: Timestamp) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());

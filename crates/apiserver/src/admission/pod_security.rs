@@ -5,6 +5,7 @@
 //! latest checks hold for each.
 
 pub mod checks;
+mod settings;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use api::{FieldErrors, Object, Path, Status};
 use futures_util::future::BoxFuture;
 
 use self::checks::violations;
+pub use self::settings::Settings;
 use super::{Operation, Request, done};
 
 pub struct Plugin;
@@ -59,6 +61,12 @@ struct Demand {
     version: String,
 }
 
+impl Default for Demand {
+    fn default() -> Self {
+        Self { level: Level::default(), version: "latest".to_owned() }
+    }
+}
+
 impl Demand {
     fn shown(&self) -> String {
         format!("{}:{}", self.level.name(), self.version)
@@ -66,7 +74,7 @@ impl Demand {
 }
 
 /// What a namespace demands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Policy {
     enforce: Demand,
     audit: Demand,
@@ -93,46 +101,69 @@ impl super::Plugin for Plugin {
         if request.resource == "namespaces" {
             return done(namespace(request));
         }
+        let settings = &request.server.options().admission_settings.pod_security;
+        if let Some(whom) = exempt(settings, request.namespace, &request.caller.name) {
+            request.annotations.push((format!("{PREFIX}exempt"), whom.to_owned()));
+            return done(Ok(()));
+        }
         if let Some(namespace) = request.lookup().get::<Namespace>("", request.namespace) {
-            return done(pod_like(request, &namespace));
+            return done(pod_like(request, &namespace, settings));
         }
         Box::pin(async move {
             let found = request.lookup().get_live::<Namespace>("", request.namespace).await?;
-            found.map_or(Ok(()), |namespace| pod_like(request, &namespace))
+            found.map_or(Ok(()), |namespace| pod_like(request, &namespace, settings))
         })
     }
 }
 
-/// The policy in a namespace's labels. What cannot be read is as strict as can be when enforced.
-fn policy(labels: Option<&BTreeMap<String, String>>) -> (Policy, FieldErrors) {
+/// Who is not asked for anything, if anybody is.
+fn exempt(settings: &Settings, namespace: &str, user: &str) -> Option<&'static str> {
+    let is_in = |list: &[String], own: &str| list.iter().any(|one| one == own);
+    if is_in(&settings.namespaces, namespace) {
+        return Some("namespace");
+    }
+    is_in(&settings.users, user).then_some("user")
+}
+
+/// The policy in a namespace's labels, or else the standard one. What cannot be read is as strict as can be when
+/// enforced. Warnings are no weaker than what is enforced, unless they say so.
+fn policy(labels: Option<&BTreeMap<String, String>>, standard: &Policy) -> (Policy, FieldErrors) {
     let mut errors = FieldErrors::new();
     let path = Path::new("metadata").child("labels");
-    let mut demand = |mode: &str, unreadable: Level| {
-        let value = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str).unwrap_or_default();
+    let value = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
+    let mut demand = |mode: &str, standard: &Demand, unreadable: Level| {
         let (level_key, version_key) = (format!("{PREFIX}{mode}"), format!("{PREFIX}{mode}-version"));
-        let level = match value(&level_key) {
-            "" => Level::default(),
-            text => Level::parse(text).unwrap_or_else(|| {
+        let mut readable = false;
+        let level = value(&level_key).map_or(standard.level, |text| match Level::parse(text) {
+            Some(level) => {
+                readable = true;
+                level
+            }
+            None => {
                 errors.invalid(&path.key(&level_key), text, "must be one of privileged, baseline, restricted");
                 unreadable
-            }),
-        };
+            }
+        });
         let version = match value(&version_key) {
-            "" => "latest",
-            text if is_version(text) => text,
-            text => {
+            None => standard.version.as_str(),
+            Some(text) if is_version(text) => text,
+            Some(text) => {
                 errors.invalid(&path.key(&version_key), text, "must be \"latest\" or \"v1.x\"");
                 "latest"
             }
         };
-        Demand { level, version: version.to_owned() }
+        (Demand { level, version: version.to_owned() }, readable)
     };
-    let policy = Policy {
-        enforce: demand("enforce", Level::Restricted),
-        audit: demand("audit", Level::Privileged),
-        warn: demand("warn", Level::Privileged),
-    };
-    (policy, errors)
+    let (enforce, said) = demand("enforce", &standard.enforce, Level::Restricted);
+    let (audit, _) = demand("audit", &standard.audit, Level::Privileged);
+    let (mut warn, _) = demand("warn", &standard.warn, Level::Privileged);
+    if said && value(&format!("{PREFIX}warn")).is_none() && enforce.level > warn.level {
+        warn.level = enforce.level;
+        if value(&format!("{PREFIX}warn-version")).is_none() {
+            warn.version.clone_from(&enforce.version);
+        }
+    }
+    (Policy { enforce, audit, warn }, errors)
 }
 
 fn is_version(text: &str) -> bool {
@@ -144,21 +175,48 @@ fn is_version(text: &str) -> bool {
 /// The labels of a namespace must be readable; what is there already and violates the new policy is told.
 fn namespace(request: &mut Request<'_>) -> Result<(), Status> {
     let name = request.name.to_owned();
-    let old = request.old_object::<Namespace>().map(|old| policy(old.metadata.labels.as_ref()));
+    let settings = &request.server.options().admission_settings.pod_security;
+    let old = request.old_object::<Namespace>().map(|old| policy(old.metadata.labels.as_ref(), &settings.standard));
     let Some(new) = request.object::<Namespace>() else { return Ok(()) };
-    let (wanted, errors) = policy(new.metadata.labels.as_ref());
+    let labels = new.metadata.labels.clone().unwrap_or_default();
+    let (wanted, errors) = policy(Some(&labels), &settings.standard);
     if !errors.is_empty() && old.as_ref().is_none_or(|(_, old_errors)| *old_errors != errors) {
         return Err(Status::invalid("", "Namespace", &name, &errors));
     }
-    let Some((before, _)) = old else { return Ok(()) };
+    let exempt = exempt(settings, &name, "").is_some();
+    let Some((before, _)) = old else {
+        if exempt {
+            request.warnings.extend(ignored(&name, &wanted, settings, &labels));
+        }
+        return Ok(());
+    };
     let (enforce, was) = (&wanted.enforce, &before.enforce);
     let relaxed = enforce.version == was.version && enforce.level <= was.level;
     if enforce.level == Level::Privileged || relaxed {
         return Ok(());
     }
+    if exempt {
+        request.warnings.extend(ignored(&name, &wanted, settings, &labels));
+        return Ok(());
+    }
     let warnings = existing_violations(request.lookup().list::<Pod>(Some(&name)), &name, enforce);
     request.warnings.extend(warnings);
     Ok(())
+}
+
+/// What is told of a policy for a namespace that is exempt.
+fn ignored(namespace: &str, wanted: &Policy, settings: &Settings, labels: &BTreeMap<String, String>) -> Option<String> {
+    let modes = [("enforce", &wanted.enforce), ("audit", &wanted.audit), ("warn", &wanted.warn)];
+    if *wanted == settings.standard || modes.iter().all(|(_, demand)| demand.level == Level::Privileged) {
+        return None;
+    }
+    let said = |mode: &str| {
+        [format!("{PREFIX}{mode}"), format!("{PREFIX}{mode}-version")].iter().any(|key| labels.contains_key(key))
+    };
+    let shown = modes.iter().filter(|(mode, demand)| demand.level != Level::Privileged && said(mode));
+    let shown: Vec<String> = shown.map(|(mode, demand)| format!("{mode}={}", demand.shown())).collect();
+    let shown = shown.join(", ");
+    Some(format!("namespace {namespace:?} is exempt from Pod Security, and the policy ({shown}) will be ignored"))
 }
 
 fn existing_violations(pods: Vec<std::sync::Arc<Pod>>, namespace: &str, demand: &Demand) -> Vec<String> {
@@ -241,15 +299,14 @@ fn is_significant(new: &PodSpec, old: &PodSpec) -> bool {
     new.ephemeral_containers != old.ephemeral_containers || images(new) != images(old)
 }
 
-fn pod_like(request: &mut Request<'_>, namespace: &Namespace) -> Result<(), Status> {
-    let (policy, _) = policy(namespace.metadata.labels.as_ref());
+fn pod_like(request: &mut Request<'_>, namespace: &Namespace, settings: &Settings) -> Result<(), Status> {
+    let (policy, _) = policy(namespace.metadata.labels.as_ref(), &settings.standard);
     let Policy { enforce, audit, warn } = &policy;
     let is_pod = request.resource == "pods";
     let strictest = warn.level.max(audit.level).max(if is_pod { enforce.level } else { Level::Privileged });
-    if is_pod {
-        request.annotations.push((format!("{PREFIX}enforce-policy"), enforce.shown()));
-    }
+    let enforced = (format!("{PREFIX}enforce-policy"), enforce.shown());
     if strictest == Level::Privileged {
+        request.annotations.extend(is_pod.then_some(enforced));
         return Ok(());
     }
     let old = request.old_object::<Pod>().and_then(|pod| pod.spec.as_ref());
@@ -259,10 +316,16 @@ fn pod_like(request: &mut Request<'_>, namespace: &Namespace) -> Result<(), Stat
     if is_pod && old.is_some_and(|old| !is_significant(spec, old)) {
         return Ok(());
     }
+    let class = spec.runtime_class_name.as_ref();
+    if class.is_some_and(|class| settings.runtime_classes.contains(class)) {
+        request.annotations.push((format!("{PREFIX}exempt"), "runtimeClass".to_owned()));
+        return Ok(());
+    }
     let of = |demand: &Demand| described(&violations(demand.level, metadata, spec));
     let refused = is_pod.then(|| of(enforce)).flatten();
     let audited = of(audit);
     let warned = of(warn);
+    request.annotations.extend(is_pod.then_some(enforced));
     if let Some(why) = audited {
         let text = format!("would violate PodSecurity {:?}: {why}", audit.shown());
         request.annotations.push((format!("{PREFIX}audit-violations"), text));
@@ -351,13 +414,16 @@ mod tests {
         let labels = |list: &[(&str, &str)]| -> BTreeMap<String, String> {
             list.iter().map(|(key, value)| (format!("{PREFIX}{key}"), (*value).to_owned())).collect()
         };
-        let (none, errors) = policy(None);
+        let policy = |list: &[(&str, &str)]| policy(Some(&labels(list)), &Policy::default());
+        let (none, errors) = policy(&[]);
         assert!(errors.is_empty());
         assert_eq!(none.enforce.shown(), "privileged:latest");
-        let (some, errors) = policy(Some(&labels(&[("enforce", "baseline"), ("enforce-version", "v1.30")])));
+        let (some, errors) = policy(&[("enforce", "baseline"), ("enforce-version", "v1.30")]);
         assert!(errors.is_empty());
-        assert_eq!(some.enforce.shown(), "baseline:v1.30");
-        let (bad, errors) = policy(Some(&labels(&[("enforce", "strict"), ("warn-version", "1.30")])));
+        assert_eq!((some.enforce.shown(), some.warn.shown()), ("baseline:v1.30".into(), "baseline:v1.30".into()));
+        let (own, _) = policy(&[("enforce", "baseline"), ("warn", "privileged")]);
+        assert_eq!(own.warn.level, Level::Privileged, "it is said");
+        let (bad, errors) = policy(&[("enforce", "strict"), ("warn-version", "1.30")]);
         assert_eq!(bad.enforce.level, Level::Restricted);
         assert_eq!(
             errors.0[0].to_string(),
@@ -365,6 +431,21 @@ mod tests {
              privileged, baseline, restricted"
         );
         assert_eq!(errors.0.len(), 2);
+    }
+
+    #[test]
+    fn the_standard_holds_where_nothing_is_said() {
+        let baseline = Demand { level: Level::Baseline, version: "v1.30".into() };
+        let standard = Policy { enforce: baseline.clone(), audit: baseline.clone(), warn: baseline };
+        let labels = |key: &str, value: &str| BTreeMap::from([(format!("{PREFIX}{key}"), value.to_owned())]);
+        assert_eq!(policy(None, &standard).0, standard);
+        let (relaxed, _) = policy(Some(&labels("enforce", "privileged")), &standard);
+        assert_eq!(
+            (relaxed.enforce.shown(), relaxed.warn.shown()),
+            ("privileged:v1.30".into(), "baseline:v1.30".into())
+        );
+        let (raised, _) = policy(Some(&labels("enforce", "restricted")), &standard);
+        assert_eq!((raised.warn.level, raised.audit.level), (Level::Restricted, Level::Baseline));
     }
 
     #[test]

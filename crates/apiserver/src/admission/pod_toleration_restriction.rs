@@ -1,13 +1,16 @@
 //! PodTolerationRestriction (off by default): pods get the tolerations of their namespace, and none that it does not
 //! allow.
 //!
-//! Upstream: plugin/pkg/admission/podtolerationrestriction; without its configuration file of cluster-wide lists.
+//! Upstream: plugin/pkg/admission/podtolerationrestriction.
 
 use api::core::v1::{Namespace, Pod, Toleration};
-use api::{Object, Reason, Status};
+use api::{FieldErrors, Object, Path, Reason, Status};
 use futures_util::future::BoxFuture;
+use resources::core::pod_template::scheduling::validate_tolerations;
+use serde::Deserialize;
 
 use super::{Operation, Request};
+use crate::configuration::{self, Shape};
 
 pub struct Plugin;
 
@@ -15,6 +18,44 @@ const DEFAULTS: &str = "scheduler.alpha.kubernetes.io/defaultTolerations";
 const ALLOWED: &str = "scheduler.alpha.kubernetes.io/tolerationsWhitelist";
 const REFUSED: &str = "pod tolerations (possibly merged with namespace default tolerations) conflict with its \
                        namespace whitelist";
+
+const VERSIONS: &[&str] = &["podtolerationrestriction.admission.k8s.io/v1alpha1"];
+
+static SHAPE: Shape =
+    Shape::Object(&[("default", &Shape::List(&TOLERATION)), ("whitelist", &Shape::List(&TOLERATION))]);
+static TOLERATION: Shape = Shape::Object(&[
+    ("key", &Shape::Any),
+    ("operator", &Shape::Any),
+    ("value", &Shape::Any),
+    ("effect", &Shape::Any),
+    ("tolerationSeconds", &Shape::Any),
+]);
+
+/// For namespaces that say nothing themselves.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// What pods are given.
+    #[serde(rename = "default")]
+    given: Vec<Toleration>,
+    /// What they may have; all, if it is empty.
+    #[serde(rename = "whitelist")]
+    allowed: Vec<Toleration>,
+}
+
+impl Settings {
+    /// From the plugin's configuration.
+    ///
+    /// # Errors
+    /// All that is wrong with it, in upstream's words.
+    pub fn decode(text: &[u8]) -> Result<Self, String> {
+        let settings: Self = configuration::decode(text, "Configuration", VERSIONS, &SHAPE)?;
+        let mut errors = FieldErrors::new();
+        validate_tolerations(&mut errors, &Path::new("default"), &settings.given);
+        validate_tolerations(&mut errors, &Path::new("whitelist"), &settings.allowed);
+        if errors.is_empty() { Ok(settings) } else { Err(errors.to_string()) }
+    }
+}
 
 impl super::Plugin for Plugin {
     fn name(&self) -> &'static str {
@@ -31,7 +72,8 @@ impl super::Plugin for Plugin {
             if request.operation != Operation::Create {
                 return Ok(());
             }
-            let mut more = listed(request, DEFAULTS).await?.unwrap_or_default();
+            let settings = &request.server.options().admission_settings.tolerations;
+            let mut more = listed(request, DEFAULTS).await?.unwrap_or_else(|| settings.given.clone());
             let Some(pod) = request.object::<Pod>() else { return Ok(()) };
             let best_effort = pod.status.as_ref().and_then(|status| status.qos_class.as_deref()) == Some("BestEffort");
             let Some(spec) = &mut pod.spec else { return Ok(()) };
@@ -60,7 +102,8 @@ impl super::Plugin for Plugin {
 
     fn validate<'a>(&'a self, request: &'a mut Request<'_>) -> BoxFuture<'a, Result<(), Status>> {
         Box::pin(async move {
-            let allowed = listed(request, ALLOWED).await?.unwrap_or_default();
+            let settings = &request.server.options().admission_settings.tolerations;
+            let allowed = listed(request, ALLOWED).await?.unwrap_or_else(|| settings.allowed.clone());
             let own =
                 request.object::<Pod>().and_then(|pod| pod.spec.as_ref()?.tolerations.clone()).unwrap_or_default();
             let fits = |own: &Toleration| allowed.iter().any(|allowed| covers(allowed, own));

@@ -7,13 +7,15 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use api::core::v1::ResourceQuota;
-use api::quota::{self, Charge, What};
-use api::{Body, Call, Object, Status, Target, Typed, Verb};
+use api::core::v1::{ResourceQuota, ScopedResourceSelectorRequirement};
+use api::quota::{self, Charge, Limited, Uncovered, What};
+use api::{Body, Call, FieldErrors, Object, Path, Reason, Status, Target, Typed, Verb};
 use futures_util::future::BoxFuture;
+use serde::Deserialize;
 
 use super::{Operation, Request};
 use crate::Caller;
+use crate::configuration::{self, Shape};
 
 pub struct Plugin;
 
@@ -21,6 +23,70 @@ pub struct Plugin;
 const TRIES_MAX: usize = 10;
 /// Namespaces share this many turns.
 const TURNS: usize = 64;
+
+const KIND: &str = "ResourceQuotaConfiguration";
+const VERSIONS: &[&str] = &["apiserver.config.k8s.io/v1"];
+/// As it was called before.
+const OLD_KIND: &str = "Configuration";
+const OLD_VERSIONS: &[&str] = &["resourcequota.admission.k8s.io/v1beta1", "resourcequota.admission.k8s.io/v1alpha1"];
+
+static SHAPE: Shape = Shape::Object(&[(
+    "limitedResources",
+    &Shape::List(&Shape::Object(&[
+        ("apiGroup", &Shape::Any),
+        ("resource", &Shape::Any),
+        ("matchContains", &Shape::Any),
+        (
+            "matchScopes",
+            &Shape::List(&Shape::Object(&[
+                ("scopeName", &Shape::Any),
+                ("operator", &Shape::Any),
+                ("values", &Shape::Any),
+            ])),
+        ),
+    ])),
+)]);
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct File {
+    limited_resources: Vec<Entry>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Entry {
+    api_group: String,
+    resource: String,
+    match_contains: Vec<String>,
+    match_scopes: Vec<ScopedResourceSelectorRequirement>,
+}
+
+/// What may be consumed only where a quota covers it, from the plugin's configuration.
+///
+/// # Errors
+/// What is wrong with it, in upstream's words.
+pub fn limited(text: &[u8]) -> Result<Vec<Limited>, String> {
+    let old = configuration::kind_of(text).as_deref() == Some(OLD_KIND);
+    let (kind, versions) = if old { (OLD_KIND, OLD_VERSIONS) } else { (KIND, VERSIONS) };
+    let file: File = configuration::decode(text, kind, versions, &SHAPE)?;
+    let mut errors = FieldErrors::new();
+    for (index, entry) in file.limited_resources.iter().enumerate() {
+        if entry.resource.is_empty() {
+            errors.required(&Path::new("limitedResources").index(index).child("resource"), "");
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors.to_string());
+    }
+    let limited = |entry: Entry| Limited {
+        group: entry.api_group,
+        resource: entry.resource,
+        contains: entry.match_contains,
+        scopes: entry.match_scopes,
+    };
+    Ok(file.limited_resources.into_iter().map(limited).collect())
+}
 
 /// Whose turn it is to charge, by namespace.
 pub struct Turns([tokio::sync::Mutex<()>; TURNS]);
@@ -60,8 +126,9 @@ impl super::Plugin for Plugin {
 
     fn validate<'a>(&'a self, request: &'a mut Request<'_>) -> BoxFuture<'a, Result<(), Status>> {
         Box::pin(async move {
+            let limited = &request.server.options().admission_settings.limited;
             if request.namespace.is_empty()
-                || request.lookup().list::<ResourceQuota>(Some(request.namespace)).is_empty()
+                || limited.is_empty() && request.lookup().list::<ResourceQuota>(Some(request.namespace)).is_empty()
             {
                 return Ok(());
             }
@@ -92,6 +159,11 @@ async fn evaluate(request: &Request<'_>) -> Result<(), Status> {
         now: request.server.now(),
     };
     let borrowed: Vec<&ResourceQuota> = quotas.iter().map(|quota| &**quota).collect();
+    let limited = &request.server.options().admission_settings.limited;
+    quota::covered(&borrowed, &charge, limited).map_err(|uncovered| match uncovered {
+        Uncovered::Resources(why) => request.forbidden(&why),
+        Uncovered::Scopes(why) => crate::registry::plain(Reason::InternalError, &why),
+    })?;
     let changed = quota::charge(&borrowed, &charge).map_err(|why| request.forbidden(&why))?;
     if request.dry_run {
         return Ok(());

@@ -168,7 +168,10 @@ impl Hook {
     pub async fn ask(&self, server: &Server, question: &Question, mutating: bool) -> Result<review::Said, Failure> {
         let client = self.client.as_ref();
         let client = client.map_err(|error| Failure::Calling(format!("could not get REST client: {error}")))?;
-        let answer = server.outbound().post_json(client, question.body.clone(), self.timeout).await;
+        let settings = &server.options().admission_settings;
+        let users = if mutating { &settings.mutating_webhooks } else { &settings.validating_webhooks };
+        let client = client.known_as(users);
+        let answer = server.outbound().post_json(&client, question.body.clone(), self.timeout).await;
         let answer = answer.map_err(|error| Failure::Calling(format!("failed to call webhook: {error}")))?;
         let said = review::read(question.version, &question.uid, mutating, &answer);
         said.map_err(|bad| Failure::Calling(bad.to_string()))

@@ -3,7 +3,6 @@
 //!
 //! Upstream: apiserver/plugin/pkg/authenticator/token/webhook.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +11,17 @@ use api::authentication::v1::TokenReviewStatus;
 use base::Clock;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
 
 use super::{AUTHENTICATED, Authenticator, BadCredentials, Caller, RequestParts, Shown, bearer_token};
 use crate::Lookup;
+use crate::kept::Kept;
 use crate::outbound::Remote;
 
 /// How long one question may take (upstream's).
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Answers kept; when there are as many, all that are over go, or else all.
+/// Answers kept.
 const ANSWERS_LEN_MAX: usize = 8192;
 
 type Answer = Result<Option<Shown>, BadCredentials>;
@@ -38,7 +36,7 @@ pub struct TokenWebhook {
     /// The API server's own audiences.
     audiences: Vec<String>,
     clock: Clock,
-    answers: Mutex<HashMap<[u8; 32], (Answer, Instant)>>,
+    answers: Kept<[u8; 32], Answer>,
 }
 
 impl TokenWebhook {
@@ -59,7 +57,8 @@ impl TokenWebhook {
             other => return Err(format!("unsupported authentication webhook version {other:?}")),
         };
         let remote = Remote::of_kubeconfig(kubeconfig)?;
-        Ok(Self { remote, version, ttl, audiences, clock, answers: Mutex::default() })
+        let answers = Kept::new(ANSWERS_LEN_MAX);
+        Ok(Self { remote, version, ttl, audiences, clock, answers })
     }
 
     async fn check(&self, token: &str, asked: &[String]) -> Answer {
@@ -72,22 +71,13 @@ impl TokenWebhook {
         }
         let key: [u8; 32] = hasher.finalize().into();
         let now = self.clock.monotonic();
-        if let Some((answer, until)) = self.answers.lock().get(&key)
-            && now < *until
-        {
-            return answer.clone();
+        if let Some(answer) = self.answers.get(&key, now) {
+            return answer;
         }
         let status = self.ask(token, wanted).await.map_err(BadCredentials)?;
         let answer = self.answer(status, wanted);
         if !self.ttl.is_zero() {
-            let mut answers = self.answers.lock();
-            if answers.len() >= ANSWERS_LEN_MAX {
-                answers.retain(|_, (_, until)| now < *until);
-                if answers.len() >= ANSWERS_LEN_MAX {
-                    answers.clear();
-                }
-            }
-            answers.insert(key, (answer.clone(), now + self.ttl));
+            self.answers.put(key, answer.clone(), now, now + self.ttl);
         }
         answer
     }

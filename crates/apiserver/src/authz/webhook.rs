@@ -5,7 +5,6 @@
 
 mod review;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,26 +12,22 @@ use base::{Clock, Random};
 use bytes::Bytes;
 use cel::{Environment, Program, Value};
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use serde_json::Value as Json;
-use tokio::time::Instant;
 
 use super::figures::Figures;
 use super::{Attributes, Authorizer, Decision, Rules, rule};
-use crate::outbound::{self, Remote};
+use crate::kept::Kept;
+use crate::outbound::{self, Again, Remote};
 use crate::{Caller, Lookup};
 
 pub use review::Version;
 
-/// Answers kept (upstream's 8192); when there are as many, all that are over go, or else all.
+/// Answers kept (upstream's).
 const ANSWERS_LEN_MAX: usize = 8192;
 /// Questions longer than this are asked each time: nobody may fill the memory with long names (upstream's bound).
 const QUESTION_BYTES_MAX: usize = 10_000;
-/// A call is tried so often if the server says it is not well, the first time again after `RETRY_FIRST`.
-const TRIES: u32 = 5;
+/// When a server that is not well is asked for the second time.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_FACTOR: f64 = 1.5;
-const RETRY_JITTER: f64 = 0.2;
 
 /// A condition under which the webhook is asked at all.
 #[derive(Debug)]
@@ -81,9 +76,8 @@ pub struct Webhook {
     version: Version,
     denies_on_failure: bool,
     conditions: std::sync::Arc<[Condition]>,
-    answers: Mutex<HashMap<Bytes, (Decision, Instant)>>,
-    clock: Clock,
-    random: Random,
+    answers: Kept<Bytes, Decision>,
+    again: Again,
     figures: Figures,
 }
 
@@ -100,9 +94,8 @@ impl Webhook {
             version: settings.version,
             denies_on_failure: settings.denies_on_failure,
             conditions: settings.conditions.clone(),
-            answers: Mutex::default(),
-            clock,
-            random,
+            answers: Kept::new(ANSWERS_LEN_MAX),
+            again: Again { first: RETRY_FIRST, clock, random },
             figures,
         })
     }
@@ -112,7 +105,8 @@ impl Webhook {
         if self.conditions.is_empty() {
             return Ok(true);
         }
-        let began = self.clock.monotonic();
+        let clock = self.again.clock;
+        let began = clock.monotonic();
         let request = review::for_conditions(attributes);
         let mut errors = Vec::new();
         let mut excluded = false;
@@ -128,7 +122,7 @@ impl Webhook {
             }
         }
         let matched = if excluded { Some(false) } else { errors.is_empty().then_some(true) };
-        self.figures.matched(&self.name, matched, self.clock.monotonic() - began);
+        self.figures.matched(&self.name, matched, clock.monotonic() - began);
         matched.ok_or_else(|| rule::aggregate(&errors))
     }
 
@@ -139,7 +133,7 @@ impl Webhook {
             Err(why) => return self.failed(why),
         }
         let question = Bytes::from(review::question(attributes, self.version).to_string());
-        if let Some(known) = self.known(&question) {
+        if let Some(known) = self.answers.get(&question, self.again.clock.monotonic()) {
             return known;
         }
         let answer = match self.exchange(&question).await {
@@ -163,58 +157,24 @@ impl Webhook {
         Decision::Failed { why, denies: self.denies_on_failure }
     }
 
-    fn known(&self, question: &Bytes) -> Option<Decision> {
-        let now = self.clock.monotonic();
-        let answers = self.answers.lock();
-        answers.get(question).filter(|(_, until)| now < *until).map(|(decision, _)| decision.clone())
-    }
-
     fn keep(&self, question: Bytes, decision: &Decision) {
         let ttl = if matches!(decision, Decision::Allow(_)) { self.authorized_ttl } else { self.unauthorized_ttl };
         let Some(ttl) = ttl.filter(|_| question.len() <= QUESTION_BYTES_MAX) else { return };
-        let now = self.clock.monotonic();
-        let mut answers = self.answers.lock();
-        if answers.len() >= ANSWERS_LEN_MAX {
-            answers.retain(|_, (_, until)| now < *until);
-            if answers.len() >= ANSWERS_LEN_MAX {
-                answers.clear();
-            }
-        }
-        answers.insert(question, (decision.clone(), now + ttl));
+        let now = self.again.clock.monotonic();
+        self.answers.put(question, decision.clone(), now, now + ttl);
     }
 
     /// The answer; or why there is none, and as what that counts.
     async fn exchange(&self, question: &Bytes) -> Result<Json, (String, &'static str)> {
-        let mut pause = RETRY_FIRST;
-        for attempt in 1.. {
-            let began = self.clock.monotonic();
-            let answer = self.remote.post_json(question.clone(), self.timeout).await;
-            let took = self.clock.monotonic() - began;
-            let error = match answer {
-                Ok(answer) => {
-                    self.figures.asked(&self.name, "success", took);
-                    return serde_json::from_slice(&answer).map_err(|error| (error.to_string(), "error"));
-                }
-                Err(error) => error,
-            };
-            let result = if error.to_string().ends_with("deadline exceeded") { "timeout" } else { "error" };
-            self.figures.asked(&self.name, result, took);
-            if attempt == TRIES || !is_passing(&error) {
-                return Err((error.to_string(), result));
-            }
-            self.clock.sleep(pause.mul_f64(1.0 + RETRY_JITTER * self.random.fraction())).await;
-            pause = pause.mul_f64(RETRY_FACTOR);
-        }
-        unreachable!("the last attempt returns")
-    }
-}
-
-/// Whether a server said that it is not well just now.
-fn is_passing(error: &outbound::Error) -> bool {
-    match error {
-        outbound::Error::Answered(status) => matches!(status.code(), 429 | 500 | 504),
-        outbound::Error::Unreachable(why) => why.contains("connection reset"),
-        outbound::Error::Configuration(_) => false,
+        let result = |error: &outbound::Error| {
+            if error.to_string().ends_with("deadline exceeded") { "timeout" } else { "error" }
+        };
+        let tried = |took, error: Option<&outbound::Error>| {
+            self.figures.asked(&self.name, error.map_or("success", result), took);
+        };
+        let answer = self.remote.post_json_again(question.clone(), self.timeout, &self.again, tried).await;
+        let answer = answer.map_err(|error| (error.to_string(), result(&error)))?;
+        serde_json::from_slice(&answer).map_err(|error| (error.to_string(), "error"))
     }
 }
 

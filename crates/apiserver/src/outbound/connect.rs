@@ -60,7 +60,8 @@ pub struct Connector {
 impl Connector {
     pub fn new(config: &ClientConfig, lookup: Lookup) -> Result<Self, String> {
         let trusted = config.ca_bundle.as_deref().map_or(Trusted::System, Trusted::Bundle);
-        let tls = trust::client(&trusted, None, Alpn::Http2OrHttp1)?;
+        let identity = config.shown.as_ref().and_then(|shown| shown.0.identity.clone());
+        let tls = trust::client(&trusted, identity.map(pki::tls::Reloadable::new), Alpn::Http2OrHttp1)?;
         Ok(Self::with(config.destination.clone(), tls, lookup))
     }
 

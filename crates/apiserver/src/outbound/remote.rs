@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base::{Clock, Random};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
@@ -23,6 +24,20 @@ pub struct Credentials {
     pub server_name: Option<String>,
     pub identity: Option<pki::Identity>,
     pub token: Option<Token>,
+}
+
+/// A call is tried so often if the server says it is not well, each time after a longer pause.
+const TRIES: u32 = 5;
+const PAUSE_FACTOR: f64 = 1.5;
+const PAUSE_JITTER: f64 = 0.2;
+
+/// How a server that is not well is asked again.
+#[derive(Clone)]
+pub struct Again {
+    /// The pause before the second try.
+    pub first: Duration,
+    pub clock: Clock,
+    pub random: Random,
 }
 
 /// A server, and the connections to it.
@@ -75,6 +90,34 @@ impl Remote {
         self.send(with_timeout(&self.url, timeout), request, timeout).await
     }
 
+    /// As [`Remote::post_json`], again after a while if the server says that it is not well just now. `tried` is told of
+    /// each try: how long it took, and its error if there was one.
+    ///
+    /// # Errors
+    /// That of the last try.
+    pub async fn post_json_again(
+        &self,
+        body: Bytes,
+        timeout: Duration,
+        again: &Again,
+        tried: impl Fn(Duration, Option<&Error>),
+    ) -> Result<Bytes, Error> {
+        let mut pause = again.first;
+        let mut tries = 1;
+        loop {
+            let began = again.clock.monotonic();
+            let answer = self.post_json(body.clone(), timeout).await;
+            tried(again.clock.monotonic() - began, answer.as_ref().err());
+            match answer {
+                Err(error) if tries < TRIES && is_passing(&error) => {}
+                other => return other,
+            }
+            again.clock.sleep(pause.mul_f64(1.0 + PAUSE_JITTER * again.random.fraction())).await;
+            pause = pause.mul_f64(PAUSE_FACTOR);
+            tries += 1;
+        }
+    }
+
     /// Reads a document at `url`, which may be another path of the server.
     ///
     /// # Errors
@@ -93,7 +136,7 @@ impl Remote {
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, */*"));
         headers.insert(USER_AGENT, HeaderValue::from_static("kube-apiserver"));
-        if let Some(token) = self.bearer()? {
+        if let Some(token) = bearer(self.token.as_ref())? {
             headers.insert(AUTHORIZATION, token);
         }
         let failed = |why: String| Error::Unreachable(format!("{verb} \"{url}\": {why}"));
@@ -104,21 +147,30 @@ impl Remote {
             Err(_) => Err(failed("context deadline exceeded".to_owned())),
         }
     }
+}
 
-    /// The token, read anew where somebody renews it.
-    fn bearer(&self) -> Result<Option<HeaderValue>, Error> {
-        let token = match &self.token {
-            None => return Ok(None),
-            Some(Token::Inline(token)) => Zeroizing::new(token.clone()),
-            Some(Token::File(path)) => Zeroizing::new(
-                std::fs::read_to_string(path)
-                    .map_err(|error| Error::Configuration(format!("open {}: {error}", path.display())))?,
-            ),
-        };
-        let header = Zeroizing::new(format!("Bearer {}", token.trim()));
-        let mut header = HeaderValue::from_str(&header)
-            .map_err(|_| Error::Configuration("the bearer token is not one line of text".to_owned()))?;
-        header.set_sensitive(true);
-        Ok(Some(header))
+/// Whether a server said that it is not well just now.
+fn is_passing(error: &Error) -> bool {
+    match error {
+        Error::Answered(status) => matches!(status.code(), 429 | 500 | 504),
+        Error::Unreachable(why) => why.contains("connection reset"),
+        Error::Configuration(_) => false,
     }
+}
+
+/// The header that shows a token, read anew where somebody renews it.
+pub(super) fn bearer(token: Option<&Token>) -> Result<Option<HeaderValue>, Error> {
+    let token = match token {
+        None => return Ok(None),
+        Some(Token::Inline(token)) => Zeroizing::new(token.clone()),
+        Some(Token::File(path)) => Zeroizing::new(
+            std::fs::read_to_string(path)
+                .map_err(|error| Error::Configuration(format!("open {}: {error}", path.display())))?,
+        ),
+    };
+    let header = Zeroizing::new(format!("Bearer {}", token.trim()));
+    let mut header = HeaderValue::from_str(&header)
+        .map_err(|_| Error::Configuration("the bearer token is not one line of text".to_owned()))?;
+    header.set_sensitive(true);
+    Ok(Some(header))
 }

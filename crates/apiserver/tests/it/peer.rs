@@ -21,6 +21,7 @@ type Respond = dyn Fn(&str, &Value) -> (u16, Value) + Send + Sync;
 pub struct Peer {
     pub url: String,
     seen: Arc<Mutex<Vec<(String, Value)>>>,
+    bearers: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Peer {
@@ -43,16 +44,22 @@ impl Peer {
         let identity = pki::tls::Reloadable::new(ca.issue(&identity, clock.now()).unwrap());
         let tls = pki::tls::server_config(identity, None, clock).unwrap();
         let seen: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
-        let (kept, respond): (_, Arc<Respond>) = (seen.clone(), Arc::new(respond));
+        let bearers: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+        let (kept, tokens) = (seen.clone(), bearers.clone());
+        let respond: Arc<Respond> = Arc::new(respond);
         let acceptor = tokio_rustls::TlsAcceptor::from(tls);
         let group = tasks.clone();
         tasks.spawn("peer", async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let (acceptor, kept, respond) = (acceptor.clone(), kept.clone(), respond.clone());
+                let tokens = tokens.clone();
                 group.spawn("peer connection", async move {
                     let Ok(tls) = acceptor.accept(socket).await else { return };
                     let serve = |request: Request<Incoming>| {
                         let (kept, respond) = (kept.clone(), respond.clone());
+                        let path = request.uri().path().to_owned();
+                        let token = request.headers().get("authorization").map(|own| own.to_str().unwrap().to_owned());
+                        tokens.lock().push((path, token.unwrap_or_default()));
                         async move { Ok::<_, std::convert::Infallible>(answer(request, &kept, &*respond).await) }
                     };
                     let service = hyper::service::service_fn(serve);
@@ -61,12 +68,17 @@ impl Peer {
                 });
             }
         });
-        Self { url, seen }
+        Self { url, seen, bearers }
     }
 
     /// What was asked so far: path and body.
     pub fn seen(&self) -> Vec<(String, Value)> {
         self.seen.lock().clone()
+    }
+
+    /// What was shown so far: path and `Authorization`.
+    pub fn bearers(&self) -> Vec<(String, String)> {
+        self.bearers.lock().clone()
     }
 
     /// A kubeconfig for it in `folder`.

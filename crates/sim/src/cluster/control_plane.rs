@@ -65,16 +65,32 @@ impl Plane {
         let audiences = vec![ISSUER.to_owned()];
         let verifier =
             pki::token::Verifier::new(vec![ISSUER.to_owned()], vec![key.public_key().clone()], audiences.clone());
+        let plugins = admission::Chain::with(&options.admission, &options.admission_off).map_err(anyhow::Error::msg)?;
+        let settings = self.admission_settings(options, &plugins)?;
         Ok(apiserver::Options {
             clock: self.clock,
             random: self.random.clone(),
             authenticator: authn::standard(verifier, None, self.clock),
             authorizer: Arc::new(authz::Chain::standard(self.clock, self.random.clone())),
-            admission: admission::Chain::with(&options.admission, &[]).map_err(anyhow::Error::msg)?,
+            admission: plugins,
+            admission_settings: settings,
             tokens: Some(Arc::new(pki::token::Signer::new(ISSUER, key))),
             token_audiences: audiences,
             ..apiserver::Options::default()
         })
+    }
+
+    fn admission_settings(&self, options: &Options, on: &admission::Chain) -> Result<admission::Settings> {
+        let file = match &options.admission_configuration {
+            None => None,
+            Some(text) => {
+                let mut file = tempfile::NamedTempFile::new()?;
+                std::io::Write::write_all(&mut file, text.as_bytes())?;
+                Some(file)
+            }
+        };
+        let path = file.as_ref().map(tempfile::NamedTempFile::path);
+        admission::Settings::load(path, on, self.clock, &self.random).map_err(anyhow::Error::msg)
     }
 
     fn start_controllers(&self, server: &Arc<Server>, reflectors: &Reflectors, ca: pki::Ca) {

@@ -239,14 +239,18 @@ fn cluster(text: &str) -> Result<Options> {
             "nodes" => options.nodes = usize::try_from(number()?)?,
             "controllers" => options.controllers = flag()?,
             "scheduler" => options.scheduler = flag()?,
-            "admission" => {
-                let names = value.as_array().with_context(|| format!("{key} is a list"))?;
-                options.admission = names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
-            }
+            "admission" => options.admission = names(key, value)?,
+            "admission-configuration" => options.admission_configuration = Some(value.to_string()),
+            "admission-off" => options.admission_off = names(key, value)?,
             _ => bail!("a cluster has no {key}"),
         }
     }
     Ok(options)
+}
+
+fn names(key: &str, value: &Value) -> Result<Vec<String>> {
+    let names = value.as_array().with_context(|| format!("{key} is a list"))?;
+    names.iter().map(|name| name.as_str().map(str::to_owned).with_context(|| format!("{key} holds names"))).collect()
 }
 
 fn time(text: &str) -> Result<Does> {
