@@ -45,7 +45,7 @@ fn plan(volume: &PersistentVolume) -> Plan {
 
 #[cfg(test)]
 mod tests {
-    use api::{Object as _, Typed};
+    use api::Typed;
     use serde_json::{Value, json};
 
     use super::*;
@@ -63,7 +63,10 @@ mod tests {
 
     #[test]
     fn a_volume_stays_while_it_is_bound() {
-        let going = |finalizers: &[&str]| json!({"name": "v", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": finalizers});
+        let going = |finalizers: &[&str]| {
+            let at = "2026-01-01T00:00:00Z";
+            json!({"name": "v", "deletionTimestamp": at, "finalizers": finalizers})
+        };
         assert_eq!(planned(going(&[FINALIZER]), "Bound"), None);
         assert_eq!(planned(going(&[FINALIZER]), "Released"), Some(vec![]));
         assert_eq!(planned(going(&["a/b", FINALIZER]), "Available"), Some(vec!["a/b".to_owned()]));

@@ -1,5 +1,5 @@
-//! Keeps a claim that is being deleted until no pod on a node uses it: takes the finalizer `kubernetes.io/pvc-protection`
-//! away then, and gives it to claims that were made without it.
+//! Keeps a claim that is being deleted until no pod on a node uses it: takes the finalizer
+//! `kubernetes.io/pvc-protection` away then, and gives it to claims that were made without it.
 //!
 //! Upstream: pkg/controller/volume/pvcprotection. A pod that is on no node yet does not count: the node does not start
 //! it while the claim is going.

@@ -255,7 +255,8 @@ mod tests {
             ),
             (
                 "[{type: Server}]",
-                "[limits[0].burst: Invalid value: 0: must be positive, limits[0].qps: Invalid value: 0: must be positive]",
+                "[limits[0].burst: Invalid value: 0: must be positive, limits[0].qps: Invalid value: 0: must be \
+                 positive]",
             ),
             (
                 "[{type: User, qps: 1, burst: 1, cacheSize: -1}]",

@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(why("imagePolicy: {allow: 1}"), "strict decoding error: unknown field \"imagePolicy.allow\"");
         assert_eq!(
             why("imagePolicy: {kubeConfigFile: /nonexistent}"),
-            "imagePolicy.kubeConfigFile: /nonexistent: /nonexistent: No such file or directory (os error 2)"
+            "imagePolicy.kubeConfigFile: /nonexistent: cannot read /nonexistent"
         );
     }
 

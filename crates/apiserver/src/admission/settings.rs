@@ -1,5 +1,5 @@
-//! What plugins are configured with: the file of `--admission-control-config-file`, an AdmissionConfiguration that holds
-//! the configurations of plugins or names their files.
+//! What plugins are configured with: the file of `--admission-control-config-file`, an AdmissionConfiguration that
+//! holds the configurations of plugins or names their files.
 //!
 //! Upstream: apiserver/pkg/admission/config.go. Stricter than there: a plugin that nobody knows, or that takes no
 //! configuration, is not passed over.
@@ -192,7 +192,8 @@ mod tests {
     }
 
     const HEAD: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n";
-    const LIMITS: &str = "apiVersion: eventratelimit.admission.k8s.io/v1alpha1\nkind: Configuration\nlimits: [{type: Server, qps: 0, burst: 1}]\n";
+    const LIMITS: &str = "apiVersion: eventratelimit.admission.k8s.io/v1alpha1\nkind: Configuration\n\
+                          limits: [{type: Server, qps: 0, burst: 1}]\n";
 
     #[test]
     fn wrong_files_are_refused_by_file_and_field() {
@@ -215,15 +216,15 @@ mod tests {
         assert_eq!(
             plugin("name: EventRateLimit, path: limits.yaml"),
             format!(
-                "{place}/limits.yaml: the configuration of admission plugin EventRateLimit: limits[0].qps: Invalid value: \
-                 0: must be positive"
+                "{place}/limits.yaml: the configuration of admission plugin EventRateLimit: limits[0].qps: Invalid \
+                 value: 0: must be positive"
             )
         );
         assert_eq!(
             plugin("name: EventRateLimit, configuration: {kind: Configuration}"),
             format!(
-                "{file}: plugins[0].configuration of admission plugin EventRateLimit: Object 'apiVersion' is missing in \
-                 '{{\"kind\":\"Configuration\"}}'"
+                "{file}: plugins[0].configuration of admission plugin EventRateLimit: Object 'apiVersion' is missing \
+                 in '{{\"kind\":\"Configuration\"}}'"
             )
         );
         assert_eq!(
@@ -257,11 +258,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = format!("{HEAD}- name: EventRateLimit\n  configuration: {{a: 1}}\n");
         load(folder.path(), &text, &[]).unwrap();
-        let old = "podNodeSelectorPluginConfig: {clusterDefaultNodeSelector: 'a=b', n: 'c=d'}\n";
+        let old = "podNodeSelectorPluginConfig: {clusterDefaultNodeSelector: 'a=b', ns: 'c=d'}\n";
         let settings = load(folder.path(), old, &["PodNodeSelector"]).unwrap();
         assert_eq!(settings.node_selectors.standard, [("a".to_owned(), "b".to_owned())].into());
-        let why = load(folder.path(), "podNodeSelectorPluginConfig: {n: 'c in (d)'}\n", &["PodNodeSelector"]);
+        let why = load(folder.path(), "podNodeSelectorPluginConfig: {ns: 'c in (d)'}\n", &["PodNodeSelector"]);
         let why = why.map(drop).unwrap_err();
-        assert!(why.ends_with("podNodeSelectorPluginConfig.n: invalid selector: c in (d)"), "{why}");
+        assert!(why.ends_with("podNodeSelectorPluginConfig.ns: invalid selector: c in (d)"), "{why}");
     }
 }

@@ -90,8 +90,8 @@ impl Remote {
         self.send(with_timeout(&self.url, timeout), request, timeout).await
     }
 
-    /// As [`Remote::post_json`], again after a while if the server says that it is not well just now. `tried` is told of
-    /// each try: how long it took, and its error if there was one.
+    /// As [`Remote::post_json`], again after a while if the server says that it is not well just now. `tried` is told
+    /// of each try: how long it took, and its error if there was one.
     ///
     /// # Errors
     /// That of the last try.

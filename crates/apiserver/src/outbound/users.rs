@@ -100,7 +100,8 @@ mod tests {
         }
         let users = load("- {name: '*', user: {token: any}}\n");
         assert_eq!(token(&users, "example.org", 443).as_deref(), Some("any"));
-        let current = "- {name: me, user: {token: mine}}\ncontexts: [{name: c, context: {cluster: x, user: me}}]\ncurrent-context: c\n";
+        let current = "- {name: me, user: {token: mine}}\n\
+                       contexts: [{name: c, context: {cluster: x, user: me}}]\ncurrent-context: c\n";
         assert_eq!(token(&load(current), "example.org", 443).as_deref(), Some("mine"));
         assert_eq!(token(&Users::default(), "example.org", 443), None);
     }

@@ -26,7 +26,7 @@ async fn world(ca: &pki::Ca, peer: &Peer, tasks: &TaskGroup, with: &str, folder:
     std::fs::write(&file, text).unwrap();
     let admission = Chain::with(&["ImagePolicyWebhook".to_owned()], &[]).unwrap();
     let admission_settings = Settings::load(Some(&file), &admission, Clock::system(), &Random::system()).unwrap();
-    let log = apiserver::audit::Options::log(&folder.join("audit.log"));
+    let log = apiserver::audit::Options::log(folder.join("audit.log"));
     let audit = apiserver::audit::Audit::open(log, Clock::system(), tasks).await.unwrap();
     World::start_with(Options { admission, admission_settings, audit: Some(audit), ..Options::default() }).await
 }

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod access_page;
 mod aggregation;
 mod audit;
 mod auth_flow;
 mod authentication;
+mod authenticators;
 mod authorization_webhook;
 mod custom;
 mod custom_load;
@@ -15,6 +17,7 @@ mod drain;
 mod encodings;
 mod flow;
 mod fuzz;
+mod image_policy;
 mod lists;
 mod matrix;
 mod peer;
