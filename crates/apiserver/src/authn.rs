@@ -88,19 +88,40 @@ pub struct Peer {
     /// The client certificate and its chain, verified by the handshake; empty without one.
     pub certificates: Vec<CertificateDer<'static>>,
     identity: OnceLock<Option<pki::PeerIdentity>>,
-    /// Whether the front proxy's CA signed the client certificate.
-    proxy: OnceLock<bool>,
+    /// Whether a CA of users signed the client certificate.
+    user: Verified,
+    /// Whether the front proxy's CA did.
+    proxy: Verified,
 }
 
 impl Peer {
     pub fn new(address: SocketAddr, certificates: Vec<CertificateDer<'static>>) -> Self {
-        Self { address, certificates, identity: OnceLock::new(), proxy: OnceLock::new() }
+        Self { address, certificates, identity: OnceLock::new(), user: Verified::default(), proxy: Verified::default() }
     }
 
     /// What the client certificate says, read once per connection; `None` without a readable certificate.
     pub fn identity(&self) -> Option<&pki::PeerIdentity> {
         let read = || pki::peer_identity(self.certificates.first()?).ok();
         self.identity.get_or_init(read).as_ref()
+    }
+}
+
+/// What is true of a connection as long as the CAs that are trusted stay the same: found out once for each generation
+/// of them.
+#[derive(Debug, Default)]
+struct Verified(parking_lot::Mutex<Option<(u64, bool)>>);
+
+impl Verified {
+    fn holds(&self, generation: u64, verify: impl FnOnce() -> bool) -> bool {
+        let mut known = self.0.lock();
+        match *known {
+            Some((at, holds)) if at == generation => holds,
+            _ => {
+                let holds = verify();
+                *known = Some((generation, holds));
+                holds
+            }
+        }
     }
 }
 
@@ -175,18 +196,18 @@ pub fn standard(
     front_proxy: Option<FrontProxy>,
     clock: base::Clock,
 ) -> Arc<dyn Authenticator> {
-    standard_and(verifier, front_proxy, clock, Vec::new())
+    standard_and(verifier, Certificates::new(front_proxy, None), clock, Vec::new())
 }
 
 /// The same, and behind them others that know tokens.
 pub fn standard_and(
     verifier: pki::token::Verifier,
-    front_proxy: Option<FrontProxy>,
+    certificates: Certificates,
     clock: base::Clock,
     others: Vec<Arc<dyn Authenticator>>,
 ) -> Arc<dyn Authenticator> {
     let mut all: Vec<Arc<dyn Authenticator>> = vec![
-        Arc::new(Certificates { front_proxy }),
+        Arc::new(certificates),
         Arc::new(ServiceAccountTokens::new(verifier, clock)),
         Arc::new(BootstrapTokens::new(clock)),
     ];

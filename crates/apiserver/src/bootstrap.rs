@@ -186,6 +186,15 @@ pub async fn run(server: &Arc<Server>, options: &Options) -> Result<(), Status> 
     server.lookup().wait_fresh().await
 }
 
+/// Tells extension API servers which CAs are trusted now.
+///
+/// # Errors
+/// As [`run`].
+pub async fn publish_cas(server: &Arc<Server>, client_ca_pem: &str, front_proxy_ca_pem: &str) -> Result<(), Status> {
+    let caller = Arc::new(Caller::apiserver());
+    one(server, &caller, &objects::extension_authentication(client_ca_pem, front_proxy_ca_pem)).await
+}
+
 async fn all(server: &Server, caller: &Arc<Caller>, wanted: Vec<Box<dyn Object>>) -> Result<(), Status> {
     let served = |object: &dyn Object| server.lookup().catalog().of_kind(object.kind()).is_some();
     let wanted: Vec<_> = wanted.into_iter().filter(|object| served(&**object)).collect();

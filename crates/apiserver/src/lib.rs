@@ -7,6 +7,7 @@ mod aggregation;
 mod answer;
 mod cache;
 mod catalog;
+pub mod certificates;
 mod configuration;
 mod convert;
 mod custom;

@@ -23,7 +23,7 @@ use crate::enablement::Enablement;
 use crate::flow::queue_set::Work;
 use crate::flow::{self, Arriving, Flow};
 use crate::http::metrics::Metrics;
-use crate::{Caller, Lookup, Outbound, admission, audit, authn, authz, registry, seal};
+use crate::{Caller, Lookup, Outbound, admission, audit, authn, authz, certificates, registry, seal};
 
 /// Shortest default life of a watch without `timeoutSeconds`; the longest is twice that (upstream's
 /// `--min-request-timeout`).
@@ -49,6 +49,8 @@ pub struct Options {
     pub sealing: seal::Rules,
     /// Where new keys come from; without it they are not changed while serving.
     pub rotation: Option<Arc<dyn seal::Rotation>>,
+    /// Who has the keys of the server's own certificates; without it they are not replaced on request.
+    pub certificates: Option<Arc<dyn certificates::Certificates>>,
     /// Without one, `serviceaccounts/token` answers 503.
     pub tokens: Option<Arc<pki::token::Signer>>,
     /// The audiences of a token for which none are asked; the API server is in each of them.
@@ -85,6 +87,7 @@ impl Default for Options {
             admission_settings: admission::Settings::default(),
             sealing: seal::Rules::none(),
             rotation: None,
+            certificates: None,
             tokens: None,
             token_audiences: vec!["https://kubernetes.default.svc.cluster.local".to_owned()],
             kubelet: None,
@@ -144,6 +147,9 @@ impl Server {
         let metrics = Metrics::new(flow.figures(), &audit, |registry| {
             options.authenticator.register(registry);
             options.authorizer.register(registry);
+            if let Some(certificates) = options.certificates.clone() {
+                registry.register_collector(Box::new(certificates::Lives { certificates, clock: options.clock }));
+            }
         });
         flow.take_in(&lookup);
         let drain = Drain::new(&tasks.cancelled());

@@ -6,7 +6,7 @@ use api::{Reason, Status};
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The server said no; its code and reason say whether to retry (see [`Error::is_retryable`]).
-    #[error("{0}")]
+    #[error(transparent)]
     Status(#[from] Status),
     /// The server was not reached, or the connection broke before the answer. Retryable; a write may have happened.
     #[error("the API server cannot be reached: {0}")]

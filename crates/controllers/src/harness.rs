@@ -18,6 +18,7 @@ use api::{Target, Typed};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, Recorder, Reflectors, Served, WorkQueue};
 use pki::Issuer;
+use tokio::sync::watch;
 
 pub use act::{Acting, Actor};
 pub use plan::{Op, Plan, Report, Step};
@@ -50,12 +51,18 @@ pub struct Context {
 }
 
 /// What controllers must know of the cluster and cannot read from it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Facts {
-    /// The CA that pods check the API server with, PEM.
-    pub root_ca_pem: String,
+    /// The CAs that pods check the API server with, PEM; they may be replaced.
+    pub root_ca: watch::Receiver<String>,
     /// The pod network, of which nodes get their ranges; empty if somebody else gives them out.
     pub cluster_cidrs: Vec<String>,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self { root_ca: watch::channel(String::new()).1, cluster_cidrs: Vec::new() }
+    }
 }
 
 /// The CA of the signers `kubernetes.io/...`, and its bounds.

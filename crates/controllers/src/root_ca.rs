@@ -23,9 +23,10 @@ impl crate::Controller for Controller {
     type Primary = Namespace;
 
     fn reads() -> Vec<Read> {
-        vec![Read::selected::<ConfigMap>(SELECTOR, |change, _, keys| {
+        let published = Read::selected::<ConfigMap>(SELECTOR, |change, _, keys| {
             keys.extend(change.latest().map(|map| map.namespace().to_owned()));
-        })]
+        });
+        vec![published, Read::root_ca::<Namespace>()]
     }
 
     fn writes() -> Vec<Write> {
@@ -37,7 +38,7 @@ impl crate::Controller for Controller {
         if namespace.is_terminating() {
             return plan;
         }
-        let data = Some(BTreeMap::from([("ca.crt".to_owned(), view.facts().root_ca_pem.clone())]));
+        let data = Some(BTreeMap::from([("ca.crt".to_owned(), view.facts().root_ca.borrow().clone())]));
         match view.selected::<ConfigMap>(SELECTOR, &format!("{}/{NAME}", namespace.name())) {
             None => {
                 let description = "Holds the certificate authority with which clients of the API server check it.";

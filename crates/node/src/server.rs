@@ -61,6 +61,8 @@ pub struct Options {
     pub tls: Arc<rustls::ServerConfig>,
     /// Who may do what.
     pub authorize: Authorize,
+    /// The certificate in `tls`, for its figures.
+    pub serving: Option<Arc<pki::tls::Reloadable>>,
     /// Whose server this is.
     pub node_name: String,
     /// How many connections are open at once; more wait in the kernel.
@@ -72,7 +74,15 @@ pub struct Options {
 impl Options {
     /// Defaults for all but what must be given.
     pub fn new(bind: SocketAddr, tls: Arc<rustls::ServerConfig>, authorize: Authorize, node_name: &str) -> Self {
-        Self { bind, tls, authorize, node_name: node_name.to_owned(), connections_len_max: 1024, streams_len_max: 512 }
+        Self {
+            bind,
+            tls,
+            authorize,
+            serving: None,
+            node_name: node_name.to_owned(),
+            connections_len_max: 1024,
+            streams_len_max: 512,
+        }
     }
 }
 

@@ -112,6 +112,12 @@ pub struct ServerArgs {
     /// Further names and addresses the API server answers to
     #[arg(long, value_name = "NAME")]
     pub tls_san: Vec<String>,
+    /// How long the server's own certificates live; they are renewed when a third of it is left
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = apiserver::http::parse_duration)]
+    pub certificate_validity_period: Duration,
+    /// How long new CAs live
+    #[arg(long, value_name = "DURATION", default_value = "87600h", value_parser = apiserver::http::parse_duration)]
+    pub ca_certificate_validity_period: Duration,
     /// The longest life of certificates signed for CertificateSigningRequests; these may ask for a shorter one
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = apiserver::http::parse_duration)]
     pub cluster_signing_duration: Duration,
@@ -194,9 +200,13 @@ pub struct KubeconfigArgs {
 pub struct CertsArgs {
     #[command(flatten)]
     pub place: Place,
-    /// `list` or `rotate`
+    /// `list`, or `rotate`: everything is issued anew while the server serves
     #[arg(value_parser = ["list", "rotate"], default_value = "list")]
     pub action: String,
+    /// Replaces the CAs, in three steps: introduce (new ones are trusted), switch (they sign), retire (the old ones go)
+    #[arg(long, value_name = "STEP", num_args = 0..=1, default_missing_value = "introduce",
+          value_parser = ["introduce", "switch", "retire"])]
+    pub ca: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -148,11 +148,12 @@ async fn start_kubelet_api(
         usage: pki::Usage::Server,
         valid: pki::authority::VALID,
     };
-    let identity = pki::tls::Reloadable::new(authority.ca().issue(&request, common.clock.now())?);
-    let tls = pki::tls::server_config(identity, Some(authority.ca().cert_pem()), common.clock)?;
+    let identity = authority.also("kubelet", request, common.clock.now())?;
+    let tls = pki::tls::server_config_trusting(identity.clone(), Some(authority.cluster().trust()), common.clock);
     let bind = SocketAddr::new(common.arguments.bind.ip(), common.arguments.node.kubelet_port);
     let authorize = node::server::access::only(&["kube-apiserver-kubelet-client"], &[]);
-    let options = node::server::Options::new(bind, tls, authorize, node_name);
+    let mut options = node::server::Options::new(bind, tls, authorize, node_name);
+    options.serving = Some(identity);
     node::server::Server::start(options, Arc::new(NodePods(handle.pods())), runtime, common.clock, &common.tasks)
         .await
         .with_context(|| format!("--kubelet-port: listening on {bind}"))?;

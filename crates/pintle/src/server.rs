@@ -13,15 +13,20 @@ use apiserver::enablement::Enablement;
 use apiserver::{Caller, Server, audit, authn, bootstrap, drain, http};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, Reflectors, Served};
-use pki::authority::{Authority, Leaf};
+use pki::authority::Leaf;
 use store::Store;
 
+mod certificates;
 mod secrets;
 
 use crate::cli::ServerArgs;
 use crate::layout::Layout;
 use crate::{in_process, node_wiring};
 
+pub use certificates::Certificates;
+
+/// Certificates that live shorter could end before a busy machine has renewed them.
+const VALID_MIN: Duration = Duration::from_secs(10);
 /// How long the parts of a server have to end.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
 /// Client connections at once.
@@ -59,10 +64,26 @@ fn check(arguments: &ServerArgs) -> Result<()> {
         bail!("--token: nodes cannot join another server yet; leave it out");
     }
     arguments.audit.options(Path::new("audit.log"))?;
+    lives(arguments)?;
     admission_settings(arguments, Clock::system(), &Random::system())?;
     enablement(arguments)?;
     if let Some(gate) = arguments.feature_gates.first() {
         bail!("--feature-gates: no feature can be switched yet, so {gate} is unknown");
+    }
+    Ok(())
+}
+
+/// How long certificates live.
+fn lives(arguments: &ServerArgs) -> Result<()> {
+    let (own, ca) = (arguments.certificate_validity_period, arguments.ca_certificate_validity_period);
+    if own < VALID_MIN {
+        bail!("--certificate-validity-period {own:?}: must be {VALID_MIN:?} at least");
+    }
+    if ca < 2 * own {
+        bail!("--ca-certificate-validity-period {ca:?}: must be twice --certificate-validity-period at least");
+    }
+    if arguments.cluster_signing_duration.is_zero() {
+        bail!("--cluster-signing-duration: must be more than nothing");
     }
     Ok(())
 }
@@ -102,14 +123,14 @@ async fn serve(arguments: ServerArgs) -> Result<ExitCode> {
         serving: TaskGroup::new(),
         arguments,
     };
-    let authority = open_authority(&common)?;
-    let server = start_api(&common, &authority, listener).await?;
+    let certificates = Certificates::open(&common)?;
+    let server = start_api(&common, &certificates, listener).await?;
     tracing::info!(took = ?started.elapsed(), address = %common.arguments.bind, "the API is ready");
-    start_controllers(&common, &authority, &server);
+    start_controllers(&common, &certificates, &server);
     if !common.arguments.no_agent {
-        node_wiring::start(&common, &authority, &server).await?;
+        node_wiring::start(&common, &certificates.authority, &server).await?;
     }
-    keep_certificates(&common, &authority);
+    certificates.keep(&common, &server);
     wait_for_end().await?;
     tracing::info!("ending; pods keep running");
     let ending = drain::Options {
@@ -171,22 +192,9 @@ fn first_address(cidr: &str) -> Result<IpAddr> {
     cidr.nth(1).context("--service-cidr: it has no addresses")
 }
 
-fn open_authority(common: &Common) -> Result<Arc<Authority>> {
-    let arguments = &common.arguments;
-    let options = pki::authority::Options::new(
-        &arguments.node.cluster_domain,
-        &[common.service_ip],
-        &node_wiring::default_name()?,
-        &[common.advertise_address],
-        &arguments.tls_san,
-    );
-    let authority = Authority::open_or_create(&common.layout.pki(), options, common.clock.now())
-        .with_context(|| format!("the certificates in {}", common.layout.pki().display()))?;
-    Ok(Arc::new(authority))
-}
-
 /// Opens the store, starts the API server on it, and serves once the cluster's own objects are there.
-async fn start_api(common: &Common, authority: &Arc<Authority>, listener: http::Listener) -> Result<Arc<Server>> {
+async fn start_api(common: &Common, certificates: &Arc<Certificates>, listener: http::Listener) -> Result<Arc<Server>> {
+    let authority = &certificates.authority;
     let (clock, tasks) = (common.clock, &common.tasks);
     let configuration = common.arguments.encryption_provider_config.as_deref();
     let keys = secrets::open(&common.layout, configuration)?;
@@ -194,17 +202,17 @@ async fn start_api(common: &Common, authority: &Arc<Authority>, listener: http::
     let store = Store::open(store::Options::new(common.layout.store()), clock, tasks.clone())
         .await
         .with_context(|| format!("the store in {}", common.layout.store().display()))?;
-    let mut options = server_options(common, authority)?;
+    let mut options = server_options(common, certificates)?;
     (options.sealing, options.rotation) = (keys.rules, Some(keys.rotation));
     let audit = audit::Audit::open(audit, clock, tasks).await;
     options.audit = Some(audit.map_err(|why| anyhow::anyhow!("the audit log: {why}"))?);
     let server = Server::start(store, options, tasks.clone()).await.context("reading the store")?;
-    bootstrap::run(&server, &bootstrap_options(common, authority)).await.context("the cluster's own objects")?;
+    bootstrap::run(&server, &bootstrap_options(common, certificates)).await.context("the cluster's own objects")?;
     if let Some(path) = configuration.filter(|_| common.arguments.encryption_provider_config_automatic_reload) {
         secrets::follow(&server, path.to_owned(), common.layout.secrets_key(), tasks)?;
     }
-    write_kubeconfigs(common, authority)?;
-    let tls = pki::tls::server_config(authority.identity(Leaf::Server), Some(&authority.client_ca_bundle()), clock)?;
+    certificates.write_kubeconfigs()?;
+    let tls = pki::tls::server_config_trusting(authority.identity(Leaf::Server), Some(authority.clients()), clock);
     listener.serve(server.clone(), tls, CONNECTIONS_LEN_MAX, &common.serving);
     Ok(server)
 }
@@ -230,30 +238,29 @@ fn admission_settings(arguments: &ServerArgs, clock: Clock, random: &Random) -> 
     apiserver::admission::Settings::load(file, &plugins(arguments)?, clock, random).map_err(|why| anyhow::anyhow!(why))
 }
 
-fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserver::Options> {
+fn server_options(common: &Common, certificates: &Arc<Certificates>) -> Result<apiserver::Options> {
+    let authority = &certificates.authority;
     let issuer = format!("https://kubernetes.default.svc.{}", common.arguments.node.cluster_domain);
     let audiences = vec![issuer.clone()];
     let signer = pki::token::Signer::new(issuer.clone(), authority.service_account_key().clone());
     let keys = crate::identity::service_account_keys(common, authority.service_account_keys())?;
     let verifier = pki::token::Verifier::new(vec![issuer.clone()], keys.clone(), audiences.clone());
     let others = crate::identity::authenticators(common, &audiences, std::slice::from_ref(&issuer))?;
-    let kubelet = pki::tls::client_config(
-        authority.ca().cert_pem(),
-        Some(authority.identity(Leaf::KubeletClient)),
-        pki::tls::Alpn::Http1,
-        common.clock,
-    )?;
-    let proxy_ca = authority.front_proxy_ca().cert_pem();
-    let front_proxy = authn::FrontProxy::new(proxy_ca, &[authn::FRONT_PROXY], common.clock)?;
+    let (users, kubelet_client) = (authority.cluster().trust().clone(), authority.identity(Leaf::KubeletClient));
+    let kubelet = pki::tls::client_config_trusting(&users, Some(kubelet_client), pki::tls::Alpn::Http1, common.clock);
+    let proxies = authority.front_proxy().trust().clone();
+    let front_proxy = authn::FrontProxy::trusting(proxies, &[authn::FRONT_PROXY], common.clock);
+    let shown = authn::Certificates::new(Some(front_proxy), Some((users, common.clock)));
     let jwks_uri = format!("https://{}:{}{}", common.advertise_address, common.port, pki::openid::JWKS_PATH);
     Ok(apiserver::Options {
         clock: common.clock,
         random: common.random.clone(),
         enablement: enablement(&common.arguments)?,
-        authenticator: authn::standard_and(verifier, Some(front_proxy), common.clock, others),
+        authenticator: authn::standard_and(verifier, shown, common.clock, others),
         authorizer: crate::identity::authorizer(common)?,
         admission: plugins(&common.arguments)?,
         admission_settings: admission_settings(&common.arguments, common.clock, &common.random)?,
+        certificates: Some(certificates.clone()),
         tokens: Some(Arc::new(signer)),
         token_audiences: audiences,
         kubelet: Some(kubelet),
@@ -268,13 +275,14 @@ fn server_options(common: &Common, authority: &Arc<Authority>) -> Result<apiserv
     })
 }
 
-fn bootstrap_options(common: &Common, authority: &Authority) -> bootstrap::Options {
+fn bootstrap_options(common: &Common, certificates: &Certificates) -> bootstrap::Options {
+    let authority = &certificates.authority;
     bootstrap::Options {
         advertise_address: common.advertise_address,
         port: common.port,
         service_ip: common.service_ip,
-        client_ca_pem: authority.ca().cert_pem().to_owned(),
-        front_proxy_ca_pem: authority.front_proxy_ca().cert_pem().to_owned(),
+        client_ca_pem: authority.cluster().trust().pem(),
+        front_proxy_ca_pem: authority.front_proxy().trust().pem(),
         extra: controllers::ALL.iter().map(|controller| role_of(*controller)).collect(),
     }
 }
@@ -299,20 +307,6 @@ fn role_of(controller: &dyn controllers::AnyController) -> (ClusterRole, Cluster
     (role, binding)
 }
 
-fn write_kubeconfigs(common: &Common, authority: &Authority) -> Result<()> {
-    let host = match common.arguments.bind.ip() {
-        ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ip => ip,
-    };
-    let url = format!("https://{}", SocketAddr::new(host, common.port));
-    let kubeconfig = authority.admin_kubeconfig(&url, "pintle");
-    let further = common.arguments.write_kubeconfig.clone();
-    for path in std::iter::once(common.layout.admin_kubeconfig()).chain(further) {
-        kubeconfig.save(&path).with_context(|| format!("writing the kubeconfig {}", path.display()))?;
-    }
-    Ok(())
-}
-
 /// A component's client in this process.
 pub fn client_of(server: &Arc<Server>, user: &str, groups: &[&str]) -> Client {
     in_process::client(server, Caller::new(user, groups))
@@ -324,15 +318,15 @@ pub fn reflectors(common: &Common, server: &Arc<Server>) -> Reflectors {
     Reflectors::new(client, common.random.clone(), common.tasks.clone())
 }
 
-fn start_controllers(common: &Common, authority: &Authority, server: &Arc<Server>) {
+fn start_controllers(common: &Common, certificates: &Certificates, server: &Arc<Server>) {
     let shared = reflectors(common, server);
     let facts = controllers::Facts {
-        root_ca_pem: authority.ca().cert_pem().to_owned(),
+        root_ca: certificates.root_ca(),
         cluster_cidrs: vec![common.arguments.cluster_cidr.clone()],
     };
     let facts = Arc::new(facts);
     let signing = Arc::new(controllers::Signing {
-        issuer: pki::Issuer::new(authority.ca().clone()),
+        issuer: certificates.authority.cluster().issuer().clone(),
         valid_max: common.arguments.cluster_signing_duration,
     });
     // The embedded store has one server at a time (its lock sees to that), so a server that comes back takes its own
@@ -398,21 +392,6 @@ fn start_controllers(common: &Common, authority: &Authority, server: &Arc<Server
             },
         ),
     );
-}
-
-/// Renews certificates when they are due, while running.
-fn keep_certificates(common: &Common, authority: &Arc<Authority>) {
-    let (clock, authority) = (common.clock, authority.clone());
-    common.tasks.spawn("certificates", async move {
-        loop {
-            clock.sleep_until(authority.renewal_time()).await;
-            match authority.renew(clock.now()) {
-                Ok(renewed) => tracing::info!(?renewed, "certificates renewed"),
-                Err(error) => tracing::error!(%error, "certificates were not renewed"),
-            }
-            clock.sleep(Duration::from_secs(60)).await;
-        }
-    });
 }
 
 async fn wait_for_end() -> Result<()> {

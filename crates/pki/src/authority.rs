@@ -1,5 +1,5 @@
 //! The keys and certificates of one server's data directory: made at the first start, loaded at the next, and issued
-//! again when they no longer fit or a third of their life is left.
+//! again when they no longer fit or a third of their life is left. CAs are replaced in steps ([`crate::lineage`]).
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::ca::{Ca, Request};
@@ -16,7 +17,8 @@ use crate::file;
 use crate::identity::Identity;
 use crate::key::{PrivateKey, PublicKey};
 use crate::kubeconfig::Kubeconfig;
-use crate::tls::Reloadable;
+use crate::lineage::{Lineage, Stage};
+use crate::tls::{Reloadable, Trust};
 use crate::usage::Usage;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -25,13 +27,19 @@ pub const CA_VALID: Duration = Duration::from_secs(3650 * DAY.as_secs());
 /// The life of every other certificate.
 pub const VALID: Duration = Duration::from_secs(365 * DAY.as_secs());
 
-/// The names that the API server answers to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The names that the API server answers to, and how long certificates live.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// DNS names.
     pub dns_names: Vec<String>,
     /// Addresses.
     pub ip_addresses: Vec<IpAddr>,
+    /// The life of new certificates.
+    pub valid: Duration,
+    /// The life of a new CA's certificate.
+    pub ca_valid: Duration,
+    /// The longest life of what a CA signs for others: so long it is trusted after it was replaced.
+    pub signed_valid: Duration,
 }
 
 impl Options {
@@ -44,7 +52,13 @@ impl Options {
         advertised: &[IpAddr],
         extra: &[String],
     ) -> Self {
-        let mut options = Self::default();
+        let mut options = Self {
+            dns_names: Vec::new(),
+            ip_addresses: Vec::new(),
+            valid: VALID,
+            ca_valid: CA_VALID,
+            signed_valid: VALID,
+        };
         for name in ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", host_name] {
             options.add(name);
         }
@@ -100,6 +114,7 @@ impl Leaf {
     }
 
     fn request(self, options: &Options) -> Request {
+        let valid = options.valid;
         match self {
             Self::Server => Request {
                 common_name: "kube-apiserver".to_owned(),
@@ -107,11 +122,11 @@ impl Leaf {
                 dns_names: options.dns_names.clone(),
                 ip_addresses: options.ip_addresses.clone(),
                 usage: Usage::Server,
-                valid: VALID,
+                valid,
             },
-            Self::KubeletClient => Request::client("kube-apiserver-kubelet-client", &["system:masters"], VALID),
-            Self::FrontProxyClient => Request::client("front-proxy-client", &[], VALID),
-            Self::Admin => Request::client("kubernetes-admin", &["system:masters"], VALID),
+            Self::KubeletClient => Request::client("kube-apiserver-kubelet-client", &["system:masters"], valid),
+            Self::FrontProxyClient => Request::client("front-proxy-client", &[], valid),
+            Self::Admin => Request::client("kubernetes-admin", &["system:masters"], valid),
         }
     }
 }
@@ -127,6 +142,10 @@ pub enum Reason {
     OtherAuthority,
     /// Less than a third of its life is left.
     Expiring,
+    /// It would live longer than certificates are to live now.
+    TooLong,
+    /// Somebody asked for it.
+    Asked,
 }
 
 /// Whether `current` must be replaced to be what `wanted` asks of `ca`. Pure.
@@ -142,6 +161,8 @@ pub fn reissue(current: Option<&Certificate>, wanted: &Request, ca: &Ca, now: Ti
         Some(Reason::OtherAuthority)
     } else if current.renewal_due(now) {
         Some(Reason::Expiring)
+    } else if now.checked_add(wanted.valid).is_ok_and(|end| current.not_after > end) {
+        Some(Reason::TooLong)
     } else {
         None
     }
@@ -151,145 +172,272 @@ fn same_set<T: PartialEq>(a: &[T], b: &[T]) -> bool {
     a.iter().all(|item| b.contains(item)) && b.iter().all(|item| a.contains(item))
 }
 
-/// The directory's contents, loaded. Its identities are replaced in place by [`Authority::renew`].
+/// A certificate that is kept: what it says, who signs it, and the identity that is replaced in place.
+#[derive(Debug)]
+struct Kept {
+    /// The name of its files, without extension.
+    name: String,
+    request: Request,
+    front_proxy: bool,
+    identity: Arc<Reloadable>,
+}
+
+/// What [`Authority::keep`] and [`Authority::rotate`] changed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// Certificates issued again, by the name of their files (without extension), and why.
+    pub issued: Vec<(String, Reason)>,
+    /// Whether other CAs are trusted than before.
+    pub trust: bool,
+}
+
+impl Changes {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.issued.is_empty() && !self.trust
+    }
+}
+
+/// The directory's contents, loaded. Identities and CAs are replaced in place; open connections go on.
 #[derive(Debug)]
 pub struct Authority {
     directory: PathBuf,
     options: Options,
-    ca: Ca,
-    front_proxy_ca: Ca,
+    cluster: Lineage,
+    front_proxy: Lineage,
+    /// All CAs of both.
+    clients: Trust,
     service_account_key: PrivateKey,
     service_account_keys: Vec<PublicKey>,
-    leaves: Vec<(Leaf, Arc<Reloadable>)>,
+    /// Held by whoever issues, so that files and identities are the same.
+    kept: Mutex<Vec<Kept>>,
 }
 
 impl Authority {
-    /// Loads `directory` (`<data-dir>/pki`), and makes what is missing or no longer fits. A CA that exists is never
-    /// replaced by another: when its certificate nears its end it is signed again with the same key.
+    /// Loads `directory` (`<data-dir>/pki`), and makes what is missing or no longer fits.
     ///
     /// # Errors
     /// [`Error::File`]; [`Error::Malformed`] or [`Error::Refused`] when a CA or the service-account key is there but
     /// cannot be used: those must not be guessed at.
     pub fn open_or_create(directory: &Path, options: Options, now: Timestamp) -> Result<Self> {
         file::create_directory(directory)?;
-        let ca = open_ca(directory, "ca", "kubernetes", now)?;
-        let front_proxy_ca = open_ca(directory, "front-proxy-ca", "front-proxy-ca", now)?;
+        let valid = options.ca_valid;
+        let cluster = Lineage::open(directory, "ca", "kubernetes", now, valid)?;
+        let front_proxy = Lineage::open(directory, "front-proxy-ca", "front-proxy-ca", now, valid)?;
         let (service_account_key, service_account_keys) = open_service_account_keys(directory)?;
-        let mut authority = Self {
+        let clients = Trust::new(&(cluster.trust().pem() + &front_proxy.trust().pem()))?;
+        let authority = Self {
             directory: directory.to_owned(),
             options,
-            ca,
-            front_proxy_ca,
+            cluster,
+            front_proxy,
+            clients,
             service_account_key,
             service_account_keys,
-            leaves: Vec::new(),
+            kept: Mutex::default(),
         };
         for leaf in Leaf::ALL {
-            let identity = match authority.load(*leaf, now)? {
-                Ok(identity) => identity,
-                Err(_) => authority.issue_leaf(*leaf, now)?,
-            };
-            authority.leaves.push((*leaf, Reloadable::new(identity)));
+            let front_proxy = *leaf == Leaf::FrontProxyClient;
+            authority.add(leaf.file_name(), leaf.request(&authority.options), front_proxy, now)?;
         }
         Ok(authority)
     }
 
-    /// The identity on disk, or why it will not do.
-    fn load(&self, leaf: Leaf, now: Timestamp) -> Result<Result<Identity, Reason>> {
-        let loaded = match Identity::load(&self.path(leaf, "crt"), &self.path(leaf, "key")) {
+    /// Keeps one more certificate of the cluster's CA, such as the node's: loaded from the files `<name>.crt` and
+    /// `<name>.key` if it fits, else issued. It lives as long as all others.
+    ///
+    /// # Errors
+    /// As [`Authority::open_or_create`].
+    pub fn also(&self, name: &str, mut request: Request, now: Timestamp) -> Result<Arc<Reloadable>> {
+        request.valid = self.options.valid;
+        self.add(name, request, false, now)
+    }
+
+    fn add(&self, name: &str, request: Request, front_proxy: bool, now: Timestamp) -> Result<Arc<Reloadable>> {
+        let mut kept = self.kept.lock();
+        let loaded = match Identity::load(&self.path(name, "crt"), &self.path(name, "key")) {
             Ok(identity) => Some(identity),
             Err(e @ Error::File { .. }) if !e.is_missing_file() => return Err(e),
             Err(_) => None,
         };
-        let reason =
-            reissue(loaded.as_ref().map(Identity::certificate), &leaf.request(&self.options), self.issuer(leaf), now);
-        Ok(match (loaded, reason) {
-            (Some(identity), None) => Ok(identity),
-            (_, reason) => Err(reason.unwrap_or(Reason::Missing)),
-        })
-    }
-
-    fn issue_leaf(&self, leaf: Leaf, now: Timestamp) -> Result<Identity> {
-        let issuer = self.issuer(leaf);
-        let mut identity = issuer.issue(&leaf.request(&self.options), now)?;
-        if leaf == Leaf::Server {
-            identity = identity.with_chain(issuer.cert_pem())?;
-        }
-        identity.save(&self.path(leaf, "crt"), &self.path(leaf, "key"))?;
+        let ca = self.lineage(front_proxy).issuer().ca();
+        let fits = reissue(loaded.as_ref().map(Identity::certificate), &request, &ca, now).is_none();
+        let identity = match loaded.filter(|_| fits) {
+            Some(identity) => identity,
+            None => self.issue(name, &request, &ca, now)?,
+        };
+        let identity = Reloadable::new(identity);
+        kept.push(Kept { name: name.to_owned(), request, front_proxy, identity: identity.clone() });
         Ok(identity)
     }
 
-    fn issuer(&self, leaf: Leaf) -> &Ca {
-        if leaf == Leaf::FrontProxyClient { &self.front_proxy_ca } else { &self.ca }
+    fn issue(&self, name: &str, request: &Request, ca: &Ca, now: Timestamp) -> Result<Identity> {
+        let mut identity = ca.issue(request, now)?;
+        if name == Leaf::Server.file_name() {
+            identity = identity.with_chain(ca.cert_pem())?;
+        }
+        identity.save(&self.path(name, "crt"), &self.path(name, "key"))?;
+        Ok(identity)
     }
 
-    fn path(&self, leaf: Leaf, extension: &str) -> PathBuf {
-        self.directory.join(format!("{}.{extension}", leaf.file_name()))
+    fn lineage(&self, front_proxy: bool) -> &Lineage {
+        if front_proxy { &self.front_proxy } else { &self.cluster }
     }
 
-    /// Issues again, on disk and in place, whatever is due at `now`; open connections go on. Returns what was due.
+    fn lineages(&self) -> [&Lineage; 2] {
+        [&self.cluster, &self.front_proxy]
+    }
+
+    fn path(&self, name: &str, extension: &str) -> PathBuf {
+        self.directory.join(format!("{name}.{extension}"))
+    }
+
+    /// Issues again those certificates for which `why` has a reason.
+    fn issue_for(
+        &self,
+        now: Timestamp,
+        why: impl Fn(Option<&Certificate>, &Request, &Ca) -> Option<Reason>,
+    ) -> Result<Vec<(String, Reason)>> {
+        let mut issued = Vec::new();
+        for kept in &*self.kept.lock() {
+            let ca = self.lineage(kept.front_proxy).issuer().ca();
+            let current = kept.identity.identity();
+            if let Some(reason) = why(Some(current.certificate()), &kept.request, &ca) {
+                kept.identity.replace(self.issue(&kept.name, &kept.request, &ca, now)?);
+                issued.push((kept.name.clone(), reason));
+            }
+        }
+        Ok(issued)
+    }
+
+    /// Does what is due at `now`, on disk and in place: certificates are issued again, CAs near their end are signed
+    /// again, and old CAs go whose last certificate has ended.
     ///
     /// # Errors
     /// [`Error::File`], [`Error::Crypto`]; [`Error::Refused`] when the CA has expired.
-    pub fn renew(&self, now: Timestamp) -> Result<Vec<(Leaf, Reason)>> {
-        let mut renewed = Vec::new();
-        for (leaf, current) in &self.leaves {
-            let request = leaf.request(&self.options);
-            if let Some(reason) = reissue(Some(current.identity().certificate()), &request, self.issuer(*leaf), now) {
-                current.replace(self.issue_leaf(*leaf, now)?);
-                renewed.push((*leaf, reason));
-            }
+    pub fn keep(&self, now: Timestamp) -> Result<Changes> {
+        let mut trust = false;
+        for lineage in self.lineages() {
+            trust |= lineage.keep(now, self.options.ca_valid)?;
         }
-        Ok(renewed)
+        if trust {
+            self.follow_lineages()?;
+        }
+        let issued = self.issue_for(now, |current, request, ca| reissue(current, request, ca, now))?;
+        Ok(Changes { issued, trust })
+    }
+
+    /// When [`Authority::keep`] has something to do next.
+    pub fn next_time(&self) -> Timestamp {
+        let kept = self.kept.lock();
+        let leaves = kept.iter().map(|kept| kept.identity.identity().certificate().renewal_time());
+        let all = leaves.chain(self.lineages().map(Lineage::next_time));
+        all.min().expect("there is at least one certificate")
     }
 
     /// Issues every certificate again, due or not.
     ///
     /// # Errors
-    /// As [`Authority::renew`].
-    pub fn rotate(&self, now: Timestamp) -> Result<()> {
-        for (leaf, current) in &self.leaves {
-            current.replace(self.issue_leaf(*leaf, now)?);
-        }
-        Ok(())
+    /// As [`Authority::keep`].
+    pub fn rotate(&self, now: Timestamp) -> Result<Changes> {
+        let issued = self.issue_for(now, |_, _, _| Some(Reason::Asked))?;
+        Ok(Changes { issued, trust: false })
     }
 
-    /// When [`Authority::renew`] has something to do next.
-    pub fn renewal_time(&self) -> Timestamp {
-        let times = self.leaves.iter().map(|(_, current)| current.identity().certificate().renewal_time());
-        times.min().expect("there is at least one certificate")
+    /// The first step of replacing both CAs: new ones are trusted beside those that sign. A step that one of them has
+    /// taken before a crash is taken by the other.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when a replacement is under way; [`Error::File`], [`Error::Crypto`].
+    pub fn introduce_cas(&self, now: Timestamp) -> Result<Changes> {
+        self.step(|lineage| (lineage.stage() == Stage::Settled).then(|| lineage.introduce(now, self.options.ca_valid)))
+            .ok_or_else(|| self.refused("a replacement of the CAs is under way already"))??;
+        Ok(Changes { issued: Vec::new(), trust: true })
+    }
+
+    /// The second step: the new CAs sign, and everything is issued again. The old ones are trusted until the last
+    /// certificate that they may have signed has ended.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when there are no new CAs; as [`Authority::keep`].
+    pub fn switch_cas(&self, now: Timestamp) -> Result<Changes> {
+        let longest = self.options.valid.max(self.options.signed_valid).max(VALID);
+        let until = now.checked_add(longest).unwrap_or(Timestamp::MAX);
+        let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
+        self.step(|lineage| (lineage.stage() == Stage::Introduced).then(|| lineage.switch(until)))
+            .ok_or_else(|| self.refused("no new CA has been introduced"))??;
+        let issued = self.issue_for(now, |current, request, ca| reissue(current, request, ca, now))?;
+        Ok(Changes { issued, trust: true })
+    }
+
+    /// The third step, for those who do not wait: the old CAs are trusted no more.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when no CA has been replaced; [`Error::File`].
+    pub fn retire_cas(&self) -> Result<Changes> {
+        self.step(|lineage| matches!(lineage.stage(), Stage::Switched { .. }).then(|| lineage.retire()))
+            .ok_or_else(|| self.refused("there is no old CA to retire"))??;
+        Ok(Changes { issued: Vec::new(), trust: true })
+    }
+
+    /// Takes a step with each lineage that is ready for it; `None` if none is.
+    fn step(&self, take: impl Fn(&Lineage) -> Option<Result<()>>) -> Option<Result<()>> {
+        let taken: Vec<Result<()>> = self.lineages().into_iter().filter_map(take).collect();
+        let follow = |taken: Vec<Result<()>>| {
+            taken.into_iter().collect::<Result<()>>()?;
+            self.follow_lineages()
+        };
+        (!taken.is_empty()).then(|| follow(taken))
+    }
+
+    /// Trusts clients of whoever is trusted now.
+    fn follow_lineages(&self) -> Result<()> {
+        self.clients.replace(&self.lineages().map(|lineage| lineage.trust().pem()).concat())
+    }
+
+    fn refused(&self, why: &str) -> Error {
+        Error::Refused(match self.stage() {
+            Stage::Settled => why.to_owned(),
+            Stage::Introduced => format!("{why}: the new CAs are trusted and wait to sign"),
+            Stage::Switched { until } => format!("{why}: the new CAs sign, and the old ones are trusted until {until}"),
+        })
+    }
+
+    /// How far the replacement of the CAs has come.
+    pub fn stage(&self) -> Stage {
+        self.cluster.stage()
     }
 
     /// Every certificate by the name of its file, for people to look at.
     pub fn certificates(&self) -> Vec<(String, Certificate)> {
-        let cas = [("ca", &self.ca), ("front-proxy-ca", &self.front_proxy_ca)];
-        let cas = cas.into_iter().map(|(name, ca)| (format!("{name}.crt"), ca.certificate().clone()));
-        let leaves = self
-            .leaves
-            .iter()
-            .map(|(leaf, current)| (format!("{}.crt", leaf.file_name()), current.identity().certificate().clone()));
-        cas.chain(leaves).collect()
+        let mut all: Vec<(String, Certificate)> = self.lineages().into_iter().flat_map(Lineage::certificates).collect();
+        let kept = self.kept.lock();
+        all.extend(
+            kept.iter().map(|kept| (format!("{}.crt", kept.name), kept.identity.identity().certificate().clone())),
+        );
+        all
     }
 
     /// The cluster's CA: signs servers, nodes and users.
-    pub fn ca(&self) -> &Ca {
-        &self.ca
+    pub fn cluster(&self) -> &Lineage {
+        &self.cluster
     }
 
     /// The CA of proxies that vouch for users in request headers.
-    pub fn front_proxy_ca(&self) -> &Ca {
-        &self.front_proxy_ca
-    }
-
-    /// Both CAs: whose client certificates the API server accepts in a handshake.
-    pub fn client_ca_bundle(&self) -> String {
-        format!("{}{}", self.ca.cert_pem(), self.front_proxy_ca.cert_pem())
+    pub fn front_proxy(&self) -> &Lineage {
+        &self.front_proxy
     }
 
     /// One of the identities, to be given to a TLS configuration.
     pub fn identity(&self, leaf: Leaf) -> Arc<Reloadable> {
-        let found = self.leaves.iter().find(|(name, _)| *name == leaf);
-        found.map(|(_, identity)| identity.clone()).expect("every leaf was loaded when the directory was opened")
+        let kept = self.kept.lock();
+        let found = kept.iter().find(|kept| kept.name == leaf.file_name());
+        found.map(|kept| kept.identity.clone()).expect("every leaf was loaded when the directory was opened")
+    }
+
+    /// Whose client certificates the API server accepts in a handshake: those of both lineages.
+    pub fn clients(&self) -> &Trust {
+        &self.clients
     }
 
     /// The key that signs service-account tokens.
@@ -305,50 +453,9 @@ impl Authority {
     /// The administrator's kubeconfig.
     pub fn admin_kubeconfig(&self, server: &str, cluster: &str) -> Kubeconfig {
         let admin = self.identity(Leaf::Admin).identity();
-        Kubeconfig::new(server, self.ca.cert_pem(), cluster, &admin.certificate().common_name)
+        Kubeconfig::new(server, &self.cluster.trust().pem(), cluster, &admin.certificate().common_name)
             .with_identity((*admin).clone())
     }
-
-    /// A kubeconfig with a new certificate for a user and its groups.
-    ///
-    /// # Errors
-    /// As [`Ca::issue`].
-    pub fn user_kubeconfig(
-        &self,
-        server: &str,
-        cluster: &str,
-        user: &str,
-        groups: &[&str],
-        now: Timestamp,
-    ) -> Result<Kubeconfig> {
-        let identity = self.ca.issue(&Request::client(user, groups, VALID), now)?;
-        Ok(Kubeconfig::new(server, self.ca.cert_pem(), cluster, user).with_identity(identity))
-    }
-}
-
-/// Loads a CA, makes it when neither file exists, and signs its certificate again when it is missing or nears its end.
-fn open_ca(directory: &Path, name: &str, common_name: &str, now: Timestamp) -> Result<Ca> {
-    let (cert_path, key_path) = (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")));
-    let ca = match (cert_path.exists(), key_path.exists()) {
-        (true, true) => {
-            let ca = Ca::load(&cert_path, &key_path)?;
-            let self_signed = ca.certificate().names_as_issuer(ca.certificate());
-            if !self_signed || !ca.certificate().renewal_due(now) {
-                return Ok(ca);
-            }
-            ca.renewed(now, CA_VALID)?
-        }
-        (false, true) => {
-            let key = PrivateKey::from_pem(&Zeroizing::new(file::read(&key_path)?))?;
-            Ca::self_sign(key, common_name, now, CA_VALID)?
-        }
-        (false, false) => Ca::generate(common_name, now, CA_VALID)?,
-        (true, false) => {
-            return Err(Error::Refused(format!("{} has no key beside it ({name}.key)", cert_path.display())));
-        }
-    };
-    ca.save(&cert_path, &key_path)?;
-    Ok(ca)
 }
 
 fn open_service_account_keys(directory: &Path) -> Result<(PrivateKey, Vec<PublicKey>)> {

@@ -37,6 +37,9 @@ use crate::usage::{Usage, Usages};
 
 /// Certificates begin this long before they are made, for peers whose clock is behind (upstream's signer's backdate).
 pub const BACKDATE: Duration = Duration::from_secs(5 * 60);
+/// Those we make for ourselves begin by this part of their life before at most: else a short one would be near its end
+/// when it is made.
+const BACKDATE_PART: u32 = 12;
 
 /// What a new certificate shall say.
 #[derive(Debug, Clone)]
@@ -119,12 +122,21 @@ impl Ca {
         Self::self_sign_as(self.0.key.clone(), self.0.certificate.subject.clone(), now, valid)
     }
 
+    /// Another CA, with a key of its own, that bears the name of this one.
+    ///
+    /// # Errors
+    /// As [`Ca::generate`].
+    pub fn successor(&self, now: Timestamp, valid: Duration) -> Result<Self> {
+        Self::self_sign_as(PrivateKey::generate()?, self.0.certificate.subject.clone(), now, valid)
+    }
+
     fn self_sign_as(key: PrivateKey, subject: Name, now: Timestamp, valid: Duration) -> Result<Self> {
         let key_id = key_id(key.public_key().as_der());
         let ca_bits = KeyUsages::DigitalSignature | KeyUsages::KeyCertSign | KeyUsages::CRLSign;
         let extensions = extensions(&subject, Some(0), ca_bits, &[], &key_id, &key_id, Vec::new())?;
         let spki = owned_spki(key.public_key().as_der())?;
-        let validity = validity(now, end(now, valid)?)?;
+        let life = Life { now, backdate: backdate(valid), valid };
+        let validity = life.until(life.end()?)?;
         Self::new(pem_of(&sign(&key, subject.clone(), subject, spki, validity, extensions)?), key)
     }
 
@@ -194,7 +206,8 @@ impl Ca {
         }
         names.extend(request.ip_addresses.iter().map(|address| GeneralName::from(*address)));
         let spki = owned_spki(key.public_key().as_der())?;
-        let cert_pem = self.certify(subject, spki, names, &request.usage.into(), now, request.valid)?;
+        let life = Life { now, backdate: backdate(request.valid), valid: request.valid };
+        let cert_pem = self.certify(subject, spki, names, &request.usage.into(), life)?;
         Identity::new(&cert_pem, &key)
     }
 
@@ -206,7 +219,8 @@ impl Ca {
     /// the CA has expired.
     pub fn sign_csr(&self, csr_pem: &str, profile: &Profile, now: Timestamp) -> Result<String> {
         let csr = Csr::from_pem(csr_pem)?;
-        self.certify(csr.subject, csr.public_key, csr.alternative_names, &profile.usages, now, profile.valid)
+        let life = Life { now, backdate: BACKDATE, valid: profile.valid };
+        self.certify(csr.subject, csr.public_key, csr.alternative_names, &profile.usages, life)
     }
 
     fn certify(
@@ -215,17 +229,16 @@ impl Ca {
         spki: SubjectPublicKeyInfoOwned,
         names: Vec<GeneralName>,
         usages: &Usages,
-        now: Timestamp,
-        valid: Duration,
+        life: Life,
     ) -> Result<String> {
         let ca = &self.0.certificate;
-        if now >= ca.not_after {
+        if life.now >= ca.not_after {
             return Err(Error::Refused(format!("the CA {:?} has expired at {}", ca.common_name, ca.not_after)));
         }
         let ca_id = ca.subject_key_id.clone().unwrap_or_else(|| key_id(&ca.public_key_der));
         let own_id = key_id(&spki.to_der().map_err(encoding)?);
         let extensions = extensions(&subject, None, usages.key, &usages.extended, &own_id, &ca_id, names)?;
-        let validity = validity(now, end(now, valid)?.min(ca.not_after))?;
+        let validity = life.until(life.end()?.min(ca.not_after))?;
         Ok(pem_of(&sign(&self.0.key, ca.subject.clone(), subject, spki, validity, extensions)?))
     }
 }
@@ -287,16 +300,30 @@ pub(crate) fn name(common_name: &str, organizations: &[String]) -> Result<Name> 
     Name::from_der(&sequence.to_der().map_err(encoding)?).map_err(encoding)
 }
 
-fn end(now: Timestamp, valid: Duration) -> Result<Timestamp> {
-    now.checked_add(valid).map_err(encoding)
+fn backdate(valid: Duration) -> Duration {
+    BACKDATE.min(valid / BACKDATE_PART)
 }
 
-fn validity(now: Timestamp, not_after: Timestamp) -> Result<Validity> {
-    let time = |at: Timestamp| {
-        let since_epoch = Duration::from_secs(u64::try_from(at.as_second()).map_err(encoding)?);
-        Ok::<_, Error>(Time::GeneralTime(GeneralizedTime::from_unix_duration(since_epoch).map_err(encoding)?))
-    };
-    Ok(Validity::new(time(now.checked_sub(BACKDATE).map_err(encoding)?)?, time(not_after)?))
+/// From when until when a certificate is valid.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    now: Timestamp,
+    backdate: Duration,
+    valid: Duration,
+}
+
+impl Life {
+    fn end(&self) -> Result<Timestamp> {
+        self.now.checked_add(self.valid).map_err(encoding)
+    }
+
+    fn until(&self, not_after: Timestamp) -> Result<Validity> {
+        let time = |at: Timestamp| {
+            let since_epoch = Duration::from_secs(u64::try_from(at.as_second()).map_err(encoding)?);
+            Ok::<_, Error>(Time::GeneralTime(GeneralizedTime::from_unix_duration(since_epoch).map_err(encoding)?))
+        };
+        Ok(Validity::new(time(self.now.checked_sub(self.backdate).map_err(encoding)?)?, time(not_after)?))
+    }
 }
 
 /// The extensions of a certificate; `path_len` makes it a CA's.

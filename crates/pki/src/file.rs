@@ -21,7 +21,7 @@ pub const PUBLIC: u32 = 0o644;
 /// # Errors
 /// [`Error::File`] when the directory is missing or not writable, or the disk is full.
 pub fn write_atomic(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     let name = path.file_name().ok_or_else(|| Error::file("write", path, io::ErrorKind::InvalidInput.into()))?;
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
@@ -32,13 +32,41 @@ pub fn write_atomic(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
         let _ = fs::remove_file(&temporary);
         return Err(Error::file("write", path, source));
     }
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|e| Error::file("sync", directory, e))
+    sync_directory(path)
 }
 
 fn write_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(contents)?;
     file.sync_all()
+}
+
+/// Moves a file within its directory; durable when this returns.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|e| Error::file("move", from, e))?;
+    sync_directory(to)
+}
+
+/// Removes a file; durable when this returns.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path).map_err(|e| Error::file("remove", path, e))?;
+    sync_directory(path)
+}
+
+/// Makes the names in a file's directory durable.
+fn sync_directory(path: &Path) -> Result<()> {
+    let directory = directory_of(path);
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(|e| Error::file("sync", directory, e))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes a directory (and its parents) that only its owner may enter; an existing one is left as it is.

@@ -2,6 +2,8 @@
 //!
 //! There is no way here to leave a server unverified: a client either has the CA, or its hash.
 
+mod trust;
+
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -10,18 +12,19 @@ use base::{Clock, Timestamp};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::certificate::{Certificate, PeerIdentity, peer_identity, spki_hash_of};
+use crate::certificate::{Certificate, spki_hash_of};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::pem;
+
+pub use trust::Trust;
 
 /// The one crypto provider of the process.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -104,18 +107,24 @@ pub fn server_config(
     client_ca_pem: Option<&str>,
     clock: Clock,
 ) -> Result<Arc<ServerConfig>> {
+    let trust = client_ca_pem.map(Trust::new).transpose()?;
+    Ok(server_config_trusting(identity, trust.as_ref(), clock))
+}
+
+/// As [`server_config`], with CAs of clients that may be replaced.
+pub fn server_config_trusting(identity: Arc<Reloadable>, clients: Option<&Trust>, clock: Clock) -> Arc<ServerConfig> {
     let builder = ServerConfig::builder_with_details(provider(), Arc::new(WallTime(clock)))
         .with_protocol_versions(&[&TLS13])
         .expect("the provider supports TLS 1.3");
-    let mut config = match client_ca_pem {
-        Some(pem) => builder.with_client_cert_verifier(client_verifier(pem, true)?),
+    let mut config = match clients {
+        Some(trust) => builder.with_client_cert_verifier(trust.client_verifier()),
         None => builder.with_no_client_auth(),
     }
     .with_cert_resolver(identity);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.alpn_protocols = Alpn::Http2OrHttp1.protocols();
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 /// A client's configuration: the server must be signed by one of `ca_pem`.
@@ -128,10 +137,17 @@ pub fn client_config(
     alpn: Alpn,
     clock: Clock,
 ) -> Result<Arc<ClientConfig>> {
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots(ca_pem)?, provider())
-        .build()
-        .map_err(|e| Error::malformed("CA bundle", e))?;
-    Ok(client_config_with(verifier, identity, alpn, clock))
+    Ok(client_config_trusting(&Trust::new(ca_pem)?, identity, alpn, clock))
+}
+
+/// As [`client_config`], with CAs of the server that may be replaced.
+pub fn client_config_trusting(
+    servers: &Trust,
+    identity: Option<Arc<Reloadable>>,
+    alpn: Alpn,
+    clock: Clock,
+) -> Arc<ClientConfig> {
+    client_config_with(servers.server_verifier(), identity, alpn, clock)
 }
 
 /// A client's configuration when only the CA's hash is known ([`crate::spki_hash`]): the server must send, in its
@@ -168,55 +184,6 @@ fn client_config_with(
     };
     config.alpn_protocols = alpn.protocols();
     Arc::new(config)
-}
-
-/// The CAs that may vouch for a client. For telling apart, after the handshake, which CA of several did: users' or
-/// the front proxy's.
-#[derive(Clone)]
-pub struct Trust(Arc<dyn ClientCertVerifier>);
-
-impl fmt::Debug for Trust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Trust")
-    }
-}
-
-impl Trust {
-    /// Trusts every CA of the bundle.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] when it holds none.
-    pub fn new(ca_pem: &str) -> Result<Self> {
-        Ok(Self(client_verifier(ca_pem, false)?))
-    }
-
-    /// Verifies a chain (the client's own certificate first) for client authentication at `now`, and says whose it
-    /// is.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] when no CA of the bundle vouches for it, or it is not valid; [`Error::Malformed`].
-    pub fn verify_client(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Result<PeerIdentity> {
-        let (client, intermediates) =
-            chain.split_first().ok_or_else(|| Error::Refused("the client has no certificate".to_owned()))?;
-        self.0
-            .verify_client_cert(client, intermediates, unix_time(now))
-            .map_err(|e| Error::Refused(format!("the client's certificate is not accepted: {e}")))?;
-        peer_identity(client)
-    }
-}
-
-fn roots(ca_pem: &str) -> Result<Arc<RootCertStore>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in pem::certificates(ca_pem)? {
-        roots.add(certificate).map_err(|e| Error::malformed("CA bundle", e))?;
-    }
-    Ok(Arc::new(roots))
-}
-
-fn client_verifier(ca_pem: &str, allow_anonymous: bool) -> Result<Arc<dyn ClientCertVerifier>> {
-    let builder = WebPkiClientVerifier::builder_with_provider(roots(ca_pem)?, provider());
-    let builder = if allow_anonymous { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(|e| Error::malformed("CA bundle", e))
 }
 
 /// rustls' source of time: the cluster's clock.

@@ -63,7 +63,7 @@ impl Hook {
     }
 
     pub fn ca_base64(&self) -> String {
-        base64::engine::general_purpose::STANDARD.encode(self.authority.ca().cert_pem())
+        base64::engine::general_purpose::STANDARD.encode(self.authority.cluster().issuer().ca().cert_pem())
     }
 
     /// How often it was asked.
@@ -73,7 +73,12 @@ impl Hook {
 
     /// A connection to it, past any server.
     pub async fn client(&self) -> Result<Connection> {
-        let tls = pki::tls::client_config(self.authority.ca().cert_pem(), None, Alpn::Http1, Clock::system())?;
+        let tls = pki::tls::client_config(
+            self.authority.cluster().issuer().ca().cert_pem(),
+            None,
+            Alpn::Http1,
+            Clock::system(),
+        )?;
         Connection::open(tls, &self.address).await
     }
 }

@@ -32,13 +32,19 @@ impl FrontProxy {
     /// # Errors
     /// If `ca_pem` holds no CA.
     pub fn new(ca_pem: &str, allowed_names: &[&str], clock: Clock) -> pki::Result<Self> {
-        let allowed_names = allowed_names.iter().map(|name| (*name).to_owned()).collect();
-        Ok(Self { trust: pki::tls::Trust::new(ca_pem)?, allowed_names, clock })
+        Ok(Self::trusting(pki::tls::Trust::new(ca_pem)?, allowed_names, clock))
     }
 
-    /// Whether the front proxy's CA signed the client's certificate; found out once a connection.
+    /// The same, with CAs that may be replaced.
+    pub fn trusting(trust: pki::tls::Trust, allowed_names: &[&str], clock: Clock) -> Self {
+        let allowed_names = allowed_names.iter().map(|name| (*name).to_owned()).collect();
+        Self { trust, allowed_names, clock }
+    }
+
+    /// Whether the front proxy's CA signed the client's certificate.
     pub(super) fn signed(&self, peer: &Peer) -> bool {
-        *peer.proxy.get_or_init(|| self.trust.verify_client(&peer.certificates, self.clock.now()).is_ok())
+        let verify = || self.trust.verify_client(&peer.certificates, self.clock.now()).is_ok();
+        peer.proxy.holds(self.trust.generation(), verify)
     }
 
     /// The user whom a proxy names.

@@ -63,7 +63,7 @@ pub fn all(options: &Options) -> Vec<Box<dyn Object>> {
         all.push(Box::new(binding));
     }
     all.extend(PRIORITY_CLASSES.iter().map(|class| boxed(Box::new(priority_class(*class)))));
-    all.push(Box::new(extension_authentication(options)));
+    all.push(Box::new(extension_authentication(&options.client_ca_pem, &options.front_proxy_ca_pem)));
     all.push(Box::new(service(options)));
     all.push(Box::new(endpoints(options)));
     all.push(Box::new(endpoint_slice(options)));
@@ -80,9 +80,9 @@ fn priority_class((name, value, description): (&str, i32, &str)) -> PriorityClas
 }
 
 /// What an extension API server must know to trust the clients this one vouches for.
-fn extension_authentication(options: &Options) -> ConfigMap {
-    let mut data = BTreeMap::from([("client-ca-file".to_owned(), options.client_ca_pem.clone())]);
-    if !options.front_proxy_ca_pem.is_empty() {
+pub fn extension_authentication(client_ca_pem: &str, front_proxy_ca_pem: &str) -> ConfigMap {
+    let mut data = BTreeMap::from([("client-ca-file".to_owned(), client_ca_pem.to_owned())]);
+    if !front_proxy_ca_pem.is_empty() {
         let lists = [
             ("allowed-names", crate::authn::FRONT_PROXY),
             ("extra-headers-prefix", "X-Remote-Extra-"),
@@ -91,7 +91,7 @@ fn extension_authentication(options: &Options) -> ConfigMap {
             ("username-headers", "X-Remote-User"),
         ];
         data.extend(lists.map(|(key, value)| (format!("requestheader-{key}"), format!("[{value:?}]"))));
-        data.insert("requestheader-client-ca-file".to_owned(), options.front_proxy_ca_pem.clone());
+        data.insert("requestheader-client-ca-file".to_owned(), front_proxy_ca_pem.to_owned());
     }
     ConfigMap {
         metadata: metadata("kube-system", "extension-apiserver-authentication", &[]),

@@ -26,7 +26,7 @@ use crate::catalog::Resource;
 use crate::flow::level::Ids;
 use crate::flow::queue_set::Work;
 use crate::flow::{Arriving, Seat};
-use crate::{Caller, Server, audit, discovery};
+use crate::{Caller, Server, audit, certificates, discovery};
 
 /// The longest body taken (upstream's 3 MiB).
 pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -36,8 +36,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Requests that are neither watches nor streams are answered in this time.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Seals everything by a new key: the one path that is not upstream's. Its callers need the verb `post` on it.
-const ROTATE_PATH: &str = "/pintle/secrets/rotate";
+/// Seals everything by a new key, and replaces the server's certificates: the paths that are not upstream's. Their
+/// callers need the verb `post` on them.
+const ROTATE_SECRETS: &str = "/pintle/secrets/rotate";
+const ROTATE_CERTIFICATES: &str = "/pintle/certs/rotate";
 
 pub(super) static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 static FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
@@ -302,10 +304,16 @@ async fn other_path(
     if let Some(response) = health::answer(server, path, query).await {
         return Ok(response);
     }
-    if path == ROTATE_PATH && parts.method == Method::POST {
-        let done = server.rotate_secrets().await?;
-        let text = serde_json::to_vec(&done).map_err(Status::internal)?;
-        return Ok(respond(200, "application/json", text.into()));
+    let done = match path {
+        ROTATE_SECRETS if parts.method == Method::POST => Some(serde_json::to_vec(&server.rotate_secrets().await?)),
+        ROTATE_CERTIFICATES if parts.method == Method::POST => {
+            let step = certificates::Step::parse(query.get("ca"))?;
+            Some(serde_json::to_vec(&server.rotate_certificates(step).await?))
+        }
+        _ => None,
+    };
+    if let Some(done) = done {
+        return Ok(respond(200, "application/json", done.map_err(Status::internal)?.into()));
     }
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         let known = matches!(path, "/" | "/api" | "/apis" | "/version" | "/metrics") || path.starts_with("/openapi");

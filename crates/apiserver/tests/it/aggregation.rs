@@ -213,7 +213,7 @@ async fn world() -> World {
         let front_proxy = FrontProxy::new(proxy_ca.cert_pem(), &[FRONT_PROXY], clock).unwrap();
         Options {
             front_proxy: Some(Reloadable::new(proxy)),
-            authenticator: Arc::new(Certificates { front_proxy: Some(front_proxy) }),
+            authenticator: Arc::new(Certificates::new(Some(front_proxy), None)),
             authorizer: Arc::new(authz::Union(vec![Arc::new(authz::Privileged), Arc::new(authz::Rbac::default())])),
             ..Options::default()
         }

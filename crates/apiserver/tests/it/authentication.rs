@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use apiserver::authn::{self, Authenticator, Configured, TokenWebhook};
+use apiserver::authn::{self, Authenticator, Certificates, Configured, TokenWebhook};
 use apiserver::{Options, authz};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -84,7 +84,7 @@ async fn world(others: Vec<Arc<dyn Authenticator>>) -> World {
     let verifier =
         pki::token::Verifier::new(vec![OWN.to_owned()], vec![key.public_key().clone()], vec![OWN.to_owned()]);
     World::start_with(Options {
-        authenticator: authn::standard_and(verifier, None, Clock::system(), others),
+        authenticator: authn::standard_and(verifier, Certificates::default(), Clock::system(), others),
         authorizer: Arc::new(authz::Chain::standard(Clock::system(), Random::system())),
         ..Options::default()
     })

@@ -73,6 +73,24 @@ impl Read {
         Self { kind: T::KIND, follow: Box::new(|context, _| drop(context.reflectors.of::<T>())) }
     }
 
+    /// Nothing further: every object of kind `P` is looked at again when other CAs are trusted.
+    pub fn root_ca<P: Typed>() -> Self {
+        Self {
+            kind: P::KIND,
+            follow: Box::new(|context, queue| {
+                let mut root_ca = context.facts.root_ca.clone();
+                let (queue, reflector) = (queue.clone(), context.reflectors.of::<P>());
+                context.tasks.spawn("controller reads", async move {
+                    while root_ca.changed().await.is_ok() {
+                        for key in reflector.snapshot().keys() {
+                            queue.add(key);
+                        }
+                    }
+                });
+            }),
+        }
+    }
+
     pub(super) fn kind(&self) -> &'static Kind {
         self.kind
     }

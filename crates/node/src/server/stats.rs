@@ -221,8 +221,25 @@ pub async fn metrics(shared: &Shared) -> Result<Reply, Failure> {
         "Execs, attaches, port-forwards and followed logs that are open",
         &streams,
     );
+    let serving = shared.options.serving.as_ref().map(|serving| serving.identity().not_after());
+    certificate_lives(&mut text, serving, shared.clock.now());
     text.push_str(&shared.pods.metrics());
     Ok(reply::with_type(PROMETHEUS, text))
+}
+
+/// How long the node's certificates last, in seconds. Within the server's process it is a client without one.
+fn certificate_lives(text: &mut String, serving: Option<Timestamp>, now: Timestamp) {
+    let left = |end: Option<Timestamp>| end.map_or(f64::INFINITY, |end| (end.as_second() - now.as_second()) as f64);
+    let of = [("server", "serving", left(serving)), ("client", "client", left(None))];
+    for (name, what, left_seconds) in of {
+        let help = format!(
+            "Gauge of the TTL (time-to-live) of the Kubelet's {what} certificate. The value is in seconds until \
+             certificate expiry (negative if already expired). If the certificate is invalid or unused, the value will \
+             be +INF."
+        );
+        let name = format!("kubelet_certificate_manager_{name}_ttl_seconds");
+        put(text, &name, "gauge", &help, &[(String::new(), left_seconds)]);
+    }
 }
 
 /// Answers `/metrics/resource`: what metrics-server reads.
@@ -299,7 +316,10 @@ fn resource_text(pods: &[Arc<Pod>], stats: &[ContainerStats], node: &NodeFigures
 fn put(text: &mut String, name: &str, kind: &str, help: &str, samples: &[(String, f64)]) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     for (labels, value) in samples {
-        let _ = writeln!(text, "{name}{labels} {value}");
+        let _ = match value.is_infinite() {
+            true => writeln!(text, "{name}{labels} {}Inf", if *value < 0.0 { '-' } else { '+' }),
+            false => writeln!(text, "{name}{labels} {value}"),
+        };
     }
 }
 

@@ -25,7 +25,9 @@ pub fn run(arguments: &KubeconfigArgs) -> Result<ExitCode> {
             let groups: Vec<&str> = arguments.group.iter().map(String::as_str).collect();
             let request = pki::Request::client(user, &groups, pki::authority::VALID);
             let identity = ca.issue(&request, Clock::system().now())?;
-            Kubeconfig::new(&server, ca.cert_pem(), "pintle", user).with_identity(identity)
+            // Every CA that is trusted, as the admin has them: the one that signs may be replaced.
+            let trusted = admin.ca_pem.as_deref().unwrap_or(ca.cert_pem());
+            Kubeconfig::new(&server, trusted, "pintle", user).with_identity(identity)
         }
     };
     print!("{}", *kubeconfig.to_yaml()?);

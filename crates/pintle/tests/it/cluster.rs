@@ -32,6 +32,8 @@ pub struct Cluster {
     pub port: u16,
     kubelet_port: u16,
     server: Option<Child>,
+    /// Further flags of the server.
+    flags: Vec<String>,
     /// `None`: no node.
     lock: Option<Lock>,
 }
@@ -54,7 +56,13 @@ impl Cluster {
 
     /// A control plane alone.
     pub fn control_plane() -> Self {
+        Self::control_plane_with(&[])
+    }
+
+    /// A control plane alone, with these flags.
+    pub fn control_plane_with(flags: &[&str]) -> Self {
         let mut cluster = Self::prepare(None);
+        cluster.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         cluster.launch();
         cluster.wait_api();
         cluster
@@ -69,7 +77,8 @@ impl Cluster {
         if let Some(lock) = &mut lock {
             lock.note(&instance, &folder.path().join("d"));
         }
-        Self { folder: Some(folder), instance, port: free_port(), kubelet_port: free_port(), server: None, lock }
+        let (port, kubelet_port) = (free_port(), free_port());
+        Self { folder: Some(folder), instance, port, kubelet_port, server: None, flags: Vec::new(), lock }
     }
 
     fn folder(&self) -> &Path {
@@ -109,6 +118,7 @@ impl Cluster {
         if self.lock.is_none() {
             command.arg("--no-agent");
         }
+        command.args(&self.flags);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.server = Some(command.spawn().unwrap());
     }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "these tests wait for other processes, on the machine's own time")]
 
+mod certificates;
 mod clients;
 mod cluster;
 mod crash;

@@ -7,6 +7,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::*;
 use crate::ca::{Ca, Request};
+use crate::certificate::peer_identity;
 use crate::usage::Usage;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

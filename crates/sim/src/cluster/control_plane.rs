@@ -101,7 +101,7 @@ impl Plane {
                 in_process::client(&server, caller(&format!("system:serviceaccount:kube-system:{name}"), &[]))
             }),
             facts: Arc::new(controllers::Facts {
-                root_ca_pem: ca.cert_pem().to_owned(),
+                root_ca: tokio::sync::watch::channel(ca.cert_pem().to_owned()).1,
                 cluster_cidrs: vec![CLUSTER_CIDR.to_owned()],
             }),
             signing: Some(Arc::new(controllers::Signing { issuer: pki::Issuer::new(ca), valid_max: SIGNED_VALID })),
