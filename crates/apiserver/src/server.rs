@@ -332,7 +332,7 @@ impl Server {
     }
 
     /// The trail of a request in this process.
-    fn trail(&self, caller: &Arc<Caller>, call: &Call) -> Option<Arc<audit::Trail>> {
+    pub(crate) fn trail(&self, caller: &Arc<Caller>, call: &Call) -> Option<Arc<audit::Trail>> {
         let audit = self.options.audit.as_ref()?;
         let asked = Asked::of(call);
         let attributes = asked.attributes(caller, call);
@@ -349,7 +349,7 @@ impl Server {
         })
     }
 
-    async fn authorize_recorded(
+    pub(crate) async fn authorize_recorded(
         &self,
         caller: &Caller,
         call: &Call,
