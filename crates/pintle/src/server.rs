@@ -194,7 +194,9 @@ async fn start_api(common: &Common, authority: &Arc<Authority>, listener: http::
     let store = Store::open(store::Options::new(common.layout.store()), clock, tasks.clone())
         .await
         .with_context(|| format!("the store in {}", common.layout.store().display()))?;
+    let tls = pki::tls::server_config(authority.identity(Leaf::Server), Some(&authority.client_ca_bundle()), clock)?;
     let mut options = server_options(common, authority)?;
+    options.flags = crate::flags::of_server(common, &tls);
     (options.sealing, options.rotation) = (keys.rules, Some(keys.rotation));
     let audit = audit::Audit::open(audit, clock, tasks).await;
     options.audit = Some(audit.map_err(|why| anyhow::anyhow!("the audit log: {why}"))?);
@@ -204,7 +206,6 @@ async fn start_api(common: &Common, authority: &Arc<Authority>, listener: http::
         secrets::follow(&server, path.to_owned(), common.layout.secrets_key(), tasks)?;
     }
     write_kubeconfigs(common, authority)?;
-    let tls = pki::tls::server_config(authority.identity(Leaf::Server), Some(&authority.client_ca_bundle()), clock)?;
     listener.serve(server.clone(), tls, CONNECTIONS_LEN_MAX, &common.serving);
     Ok(server)
 }
@@ -268,8 +269,13 @@ fn bootstrap_options(common: &Common, authority: &Authority) -> bootstrap::Optio
         service_ip: common.service_ip,
         client_ca_pem: authority.ca().cert_pem().to_owned(),
         front_proxy_ca_pem: authority.front_proxy_ca().cert_pem().to_owned(),
-        extra: controllers::ALL.iter().map(|controller| role_of(*controller)).collect(),
+        extra: declared_roles(),
     }
+}
+
+/// The roles of the controllers, and their bindings.
+pub fn declared_roles() -> Vec<(ClusterRole, ClusterRoleBinding)> {
+    controllers::ALL.iter().map(|controller| role_of(*controller)).collect()
 }
 
 /// A controller's role, made from what it declares, and its binding to the controller's service account.

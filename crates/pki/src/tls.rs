@@ -14,7 +14,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::version::TLS13;
+use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -132,6 +132,19 @@ pub fn client_config(
         .build()
         .map_err(|e| Error::malformed("CA bundle", e))?;
     Ok(client_config_with(verifier, identity, alpn, clock))
+}
+
+/// A client that speaks TLS 1.2 and nothing newer: for seeing that a server refuses it.
+///
+/// # Errors
+/// [`Error::Malformed`] when `ca_pem` holds no CA.
+pub fn old_client_config(ca_pem: &str, clock: Clock) -> Result<Arc<ClientConfig>> {
+    let config = ClientConfig::builder_with_details(provider(), Arc::new(WallTime(clock)))
+        .with_protocol_versions(&[&TLS12])
+        .expect("the provider supports TLS 1.2")
+        .with_root_certificates(roots(ca_pem)?)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// A client's configuration when only the CA's hash is known ([`crate::spki_hash`]): the server must send, in its

@@ -32,6 +32,8 @@ pub struct Cluster {
     pub port: u16,
     kubelet_port: u16,
     server: Option<Child>,
+    /// Further flags of the server.
+    flags: Vec<String>,
     /// `None`: no node.
     lock: Option<Lock>,
 }
@@ -69,7 +71,15 @@ impl Cluster {
         if let Some(lock) = &mut lock {
             lock.note(&instance, &folder.path().join("d"));
         }
-        Self { folder: Some(folder), instance, port: free_port(), kubelet_port: free_port(), server: None, lock }
+        Self {
+            folder: Some(folder),
+            instance,
+            port: free_port(),
+            kubelet_port: free_port(),
+            server: None,
+            flags: Vec::new(),
+            lock,
+        }
     }
 
     fn folder(&self) -> &Path {
@@ -87,7 +97,8 @@ impl Cluster {
         path
     }
 
-    fn log(&self) -> PathBuf {
+    /// What the server logs.
+    pub fn log(&self) -> PathBuf {
         self.folder().join("server.log")
     }
 
@@ -109,6 +120,7 @@ impl Cluster {
         if self.lock.is_none() {
             command.arg("--no-agent");
         }
+        command.args(&self.flags);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.server = Some(command.spawn().unwrap());
     }
@@ -138,6 +150,14 @@ impl Cluster {
     pub fn stop_server(&mut self) {
         let status = self.end_server(Signal::TERM);
         assert!(status.success(), "{status}");
+    }
+
+    /// Ends the server and starts it again with these flags beside its own.
+    pub fn restart_with(&mut self, flags: &[String]) {
+        self.stop_server();
+        self.flags = flags.to_vec();
+        self.launch();
+        self.wait_api();
     }
 
     /// Until `/readyz` says ok.
@@ -222,6 +242,21 @@ impl Cluster {
         let (answer, code) = text.rsplit_once('\n').unwrap();
         let answer = serde_json::from_str(answer).unwrap_or_else(|_| Value::String(answer.to_owned()));
         (code.parse().unwrap(), answer)
+    }
+
+    /// A request without the admin's certificate: the answer's code and body.
+    pub fn anonymous(&self, path: &str, headers: &[&str]) -> (u16, String) {
+        let ca = self.scratch().join("ca.pem");
+        let kubeconfig = self.kubeconfig();
+        fs::write(&ca, kubeconfig.ca_pem.as_deref().unwrap()).unwrap();
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-w", "\n%{http_code}"]).arg("--cacert").arg(ca);
+        for header in headers {
+            command.args(["-H", header]);
+        }
+        let text = run(command.arg(format!("{}{path}", kubeconfig.server)), b"", 60).ok();
+        let (answer, code) = text.rsplit_once('\n').unwrap();
+        (code.parse().unwrap(), answer.to_owned())
     }
 
     /// The last lines the server logged.
