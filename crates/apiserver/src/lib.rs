@@ -8,7 +8,6 @@ mod answer;
 mod cache;
 mod catalog;
 mod configuration;
-mod convert;
 mod custom;
 mod discovery;
 pub mod drain;

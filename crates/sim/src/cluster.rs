@@ -36,11 +36,14 @@ pub struct Options {
     pub scheduler: bool,
     /// Admission plugins that are on beside those that are on by default.
     pub admission: Vec<String>,
+    /// Versions and resources that are turned on and off.
+    pub runtime_config: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, nodes: 0, controllers: true, scheduler: true, admission: Vec::new() }
+        let (admission, runtime_config) = (Vec::new(), Vec::new());
+        Self { seed: 1, nodes: 0, controllers: true, scheduler: true, admission, runtime_config }
     }
 }
 
@@ -239,7 +242,7 @@ mod tests {
     /// What the API server alone calls ten pods.
     fn names(seed: u64) -> Vec<String> {
         block_on(async {
-            let options = Options { seed, nodes: 0, controllers: false, scheduler: false, admission: Vec::new() };
+            let options = Options { seed, controllers: false, scheduler: false, ..Options::default() };
             let cluster = Cluster::start(options).await.unwrap();
             let client = cluster.client(&admin());
             let account = api::core::v1::ServiceAccount {
