@@ -448,6 +448,7 @@ async fn start_watch(
     let form = negotiate::accept(&parts.headers, offer)?;
     let include = Included::parse(query.get("includeObject"))?;
     let counting = server.metrics.watching(resource.group(), resource.plural());
+    let deprecation = resource.deprecation();
     let mut stream = server.start_watch(resource, &call, false).await?.seated(seat);
     if let Some(trail) = seen.trail() {
         trail.sent(200);
@@ -455,7 +456,7 @@ async fn start_watch(
     }
     let body = watch::body(stream, form, include, server.options.clock, counting);
     let mut response = respond(200, form.syntax.stream_type(), body);
-    write::warn(&mut response, resource.deprecation().as_slice());
+    write::warn(&mut response, deprecation.as_slice());
     Ok(response)
 }
 
