@@ -13,6 +13,9 @@ use super::event::{self, Head, Named, Tail};
 use super::policy::{Decision, Level, Stage};
 use crate::Caller;
 
+/// Stands for a message that may quote the request's body.
+const WITHHELD: &str = "the request was malformed; what is said of its body is not recorded at this level";
+
 /// How a request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -88,7 +91,13 @@ impl Trail {
     /// The answer's code, and its Status if it is one.
     pub fn answered(&self, code: u16, status: Option<&Status>) {
         let mut state = self.state.lock();
-        state.tail.status = Some(event::outcome(code, status));
+        let mut outcome = event::outcome(code, status);
+        // A bad body is quoted to whoever sent it; below this level nothing of bodies is written.
+        let sends = matches!(&*self.head.verb, "create" | "update" | "patch");
+        if code == 400 && sends && !self.wants(Level::Request) {
+            outcome["message"] = WITHHELD.into();
+        }
+        state.tail.status = Some(outcome);
         if let Some(status) = status.filter(|_| self.decision.level >= Level::RequestResponse) {
             state.tail.response_object = Some(status.encode().into());
         }

@@ -59,6 +59,9 @@ async fn levels_and_stages() {
     world.patch(&format!("{maps}/none"), "application/merge-patch+json", "{}").await;
     world.delete(&format!("{maps}/m"), r#"{"gracePeriodSeconds":0}"#).await;
     world.create("/api/v1/namespaces/default/secrets", r#"{"metadata":{"name":"s"},"stringData":{"a":"hush"}}"#).await;
+    let bad = r#"{"metadata":{"name":"t"},"stringData":{"a":"hush"}"#;
+    let answer = world.create("/api/v1/namespaces/default/secrets", bad).await;
+    assert!(answer.code == 400 && answer.text().contains("hush"), "who sent it is told: {}", answer.text());
     let watch = world.watch("/api/v1/services?watch=true").await;
     drop(watch);
     world.tasks.shutdown(Duration::from_secs(5)).await;
@@ -101,7 +104,11 @@ async fn levels_and_stages() {
     );
 
     let secrets = of("secrets");
-    assert_eq!(secrets.len(), 1);
+    assert_eq!(secrets.len(), 2);
+    assert_eq!(
+        (&secrets[1]["responseStatus"]["code"], &secrets[1]["responseStatus"]["reason"]),
+        (&json!(400), &json!("BadRequest"))
+    );
     assert!(secrets[0].get("requestObject").is_none() && !std::fs::read_to_string(&path).unwrap().contains("hush"));
     let stages: Vec<&Value> = of("services").iter().map(|event| &event["stage"]).collect();
     assert_eq!(stages, [&json!("ResponseStarted"), &json!("ResponseComplete")]);
