@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use api::core::v1::ConfigMap;
 use api::{Object, WatchEvent};
@@ -19,11 +20,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_rustls::TlsConnector;
 
 use crate::cluster::Cluster;
 use crate::starts::{one_line, server};
 use crate::tools::{check, eventually};
+
+/// Each client asks this often at most: many requests meet every change, and other tests have the machine too.
+const EVERY: Duration = Duration::from_millis(20);
 
 /// What the clients did, and what went wrong.
 #[derive(Default)]
@@ -40,7 +45,9 @@ struct Seen {
 }
 
 impl Seen {
-    fn goes_on(&self) -> bool {
+    /// Whether a client goes on, once it is its turn again.
+    async fn goes_on(&self, pace: &mut Interval) -> bool {
+        pace.tick().await;
         !self.ended.load(Ordering::Relaxed)
     }
 
@@ -133,12 +140,19 @@ impl Load {
     }
 }
 
+fn pace() -> Interval {
+    let mut pace = tokio::time::interval(EVERY);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace
+}
+
 /// Writes one object over and over; at the end it has the label that the watches wait for.
 async fn write(client: Client, name: String, seen: Arc<Seen>) {
     let object = json!({"metadata": {"name": name, "namespace": "default"}, "data": {"count": "0"}});
     let object = <ConfigMap as api::Typed>::from_value(object).unwrap();
     seen.note("create", client.create(object).await);
-    while seen.goes_on() {
+    let mut pace = pace();
+    while seen.goes_on(&mut pace).await {
         let count = seen.writes.fetch_add(1, Ordering::Relaxed).to_string();
         let patch = json!({"data": {"count": count}});
         let written = client.patch::<ConfigMap>("default", &name, None, api::call::PatchKind::Merge, &patch).await;
@@ -150,7 +164,8 @@ async fn write(client: Client, name: String, seen: Arc<Seen>) {
 }
 
 async fn list(client: Client, seen: Arc<Seen>) {
-    while seen.goes_on() {
+    let mut pace = pace();
+    while seen.goes_on(&mut pace).await {
         seen.note("list", client.list::<ConfigMap>(&ListOptions::default()).await);
         seen.reads.fetch_add(1, Ordering::Relaxed);
     }
@@ -163,7 +178,7 @@ async fn watch(client: Client, seen: Arc<Seen>) -> BTreeSet<String> {
     let Some(mut events) = seen.note("watch", client.watch::<ConfigMap>(&options, "0").await) else { return last };
     let mut newest = 0;
     while last.len() < 2 {
-        let event = tokio::time::timeout(std::time::Duration::from_secs(60), events.next()).await;
+        let event = tokio::time::timeout(Duration::from_secs(60), events.next()).await;
         let object = match event {
             Ok(Some(WatchEvent::Modified(object))) => object,
             Ok(Some(WatchEvent::Added(_) | WatchEvent::Bookmark { .. } | WatchEvent::Deleted(_))) => continue,
@@ -189,7 +204,8 @@ async fn watch(client: Client, seen: Arc<Seen>) -> BTreeSet<String> {
 async fn follow(path: PathBuf, seen: Arc<Seen>) {
     let mut text = String::new();
     let mut client = None;
-    while seen.goes_on() {
+    let mut pace = pace();
+    while seen.goes_on(&mut pace).await {
         let now = fs::read_to_string(&path).unwrap();
         if now != text {
             let kubeconfig = read(&path);
@@ -205,7 +221,8 @@ async fn follow(path: PathBuf, seen: Arc<Seen>) {
 
 /// A new connection for every request, with the kubeconfig as it is then.
 async fn connect(path: PathBuf, seen: Arc<Seen>) {
-    while seen.goes_on() {
+    let mut pace = pace();
+    while seen.goes_on(&mut pace).await {
         if let Some(certificate) = seen.note("a new connection", ask_anew(&read(&path)).await) {
             seen.servers.lock().insert(certificate.serial);
         }
