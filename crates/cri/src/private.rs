@@ -29,6 +29,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How long a living containerd may take to answer before it is replaced.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How often the removal of all sandboxes is tried: over some 7 s.
+const REMOVE_TRIES: u32 = 8;
 /// A containerd that ran this long before it died is restarted without a growing delay.
 const STABLE: Duration = Duration::from_secs(60);
 
@@ -183,7 +185,23 @@ pub fn endpoint(data_dir: &Path) -> Result<String> {
     }
 }
 
+/// Stops and removes every sandbox. The runtime removes no container that it is starting this very moment (its server
+/// was ended in between), so what failed is tried again.
 async fn remove_all(runtime: &Runtime) -> Result<()> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    for _ in 1..REMOVE_TRIES {
+        match remove_each(runtime).await {
+            Err(Error::Failed { message, .. }) => {
+                tracing::debug!(message, "a pod could not be removed yet");
+                tokio::time::sleep(backoff.next()).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    remove_each(runtime).await
+}
+
+async fn remove_each(runtime: &Runtime) -> Result<()> {
     let mut outcome = Ok(());
     for sandbox in runtime.list_pod_sandbox(None).await? {
         let removed = async {
@@ -310,5 +328,36 @@ async fn supervise(options: Options, launch_from: Launch, clock: Clock, stop: Ca
                 Err(error) => tracing::warn!(%error, "containerd could not be started again"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Random;
+
+    use super::*;
+    use crate::{Fake, v1};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_removed_yet_is_tried_again() {
+        let tasks = TaskGroup::new();
+        let fake = Fake::new(Clock::system(), Random::seeded(1), tasks.clone());
+        let runtime = Runtime::Fake(fake.clone());
+        let config = v1::PodSandboxConfig {
+            metadata: Some(v1::PodSandboxMetadata { name: "a".into(), uid: "u".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        runtime.run_pod_sandbox(config.clone(), "").await.unwrap();
+        fake.fail_next("remove_pod_sandbox", Error::failed("container is in starting state, can't be removed"));
+        remove_all(&runtime).await.unwrap();
+        assert!(runtime.list_pod_sandbox(None).await.unwrap().is_empty());
+
+        runtime.run_pod_sandbox(config, "").await.unwrap();
+        for _ in 0..REMOVE_TRIES {
+            fake.fail_next("remove_pod_sandbox", Error::failed("for ever"));
+        }
+        assert_eq!(remove_all(&runtime).await.unwrap_err().to_string(), "for ever");
+        assert_eq!(runtime.list_pod_sandbox(None).await.unwrap().len(), 1);
+        tasks.shutdown(Duration::from_secs(1)).await;
     }
 }
