@@ -293,6 +293,12 @@ impl Chain {
         self.0.iter().any(|plugin| plugin.handles(operation, group, resource, subresource))
     }
 
+    /// The plugins that are on, and those that are off, by name.
+    pub fn names(&self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let all = ALL.iter().map(|plugin| plugin.name());
+        all.partition(|name| self.0.iter().any(|plugin| plugin.name() == *name))
+    }
+
     /// The mutating phase: once, and once more if a webhook or policy changed the object.
     ///
     /// # Errors

@@ -94,6 +94,14 @@ impl Audit {
         Some(Arc::new(trail))
     }
 
+    /// How much is recorded of what matters most, `secrets=Metadata`; nothing if no backend takes it.
+    pub fn levels(&self) -> Vec<String> {
+        if self.log.is_none() && self.webhook.is_none() {
+            return Vec::new();
+        }
+        self.policy.levels().into_iter().map(|(what, level)| format!("{what}={}", level.as_str())).collect()
+    }
+
     /// What is counted.
     pub fn figures(&self) -> &Figures {
         &self.figures

@@ -147,6 +147,11 @@ pub trait Authenticator: Send + Sync + 'static {
         None
     }
 
+    /// The rule behind [`Authenticator::anonymous`]; `None`: it is for others to say.
+    fn anonymous_rule(&self) -> Option<config::Anonymous> {
+        None
+    }
+
     /// `Ok(None)`: no credentials of the kind this authenticator knows.
     ///
     /// # Errors
@@ -252,6 +257,10 @@ impl Authenticator for Union {
 
     fn anonymous(&self, path: &str) -> Option<bool> {
         self.0.iter().find_map(|authenticator| authenticator.anonymous(path))
+    }
+
+    fn anonymous_rule(&self) -> Option<config::Anonymous> {
+        self.0.iter().find_map(|authenticator| authenticator.anonymous_rule())
     }
 
     fn authenticate<'a>(

@@ -81,6 +81,11 @@ pub trait Authorizer: Send + Sync + 'static {
     /// Adds the authorizer's figures to the server's.
     fn register(&self, _registry: &mut Registry) {}
 
+    /// The kinds of authorizers that decide, in order, as `--authorization-mode` names them.
+    fn modes(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// What a caller may do in a namespace (`""`: cluster-wide), as far as it can be listed.
     fn rules(&self, _caller: &Caller, _namespace: &str, _lookup: &Lookup) -> Rules {
         Rules::default()

@@ -65,9 +65,10 @@ impl Documents {
         let path = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
         if path == "/" {
             let mut paths = self.discovery().paths();
-            let others = ["/.well-known/openid-configuration", "/healthz", "/livez", "/metrics", "/openapi/v2"];
+            let others =
+                ["/.well-known/openid-configuration", "/flagz", "/healthz", "/livez", "/metrics", "/openapi/v2"];
             paths.extend(others.map(str::to_owned));
-            paths.extend(["/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
+            paths.extend(["/openapi/v3", "/openid/v1/jwks", "/readyz", "/statusz", "/version"].map(str::to_owned));
             paths.extend(self.openapi().paths());
             paths.extend(self.elsewhere.iter().map(|own| format!("/apis/{}/{}", own.group, own.version)));
             paths.sort();

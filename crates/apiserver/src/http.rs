@@ -17,6 +17,7 @@ mod query;
 mod table;
 mod watch;
 mod write;
+mod zpages;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

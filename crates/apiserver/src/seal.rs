@@ -85,6 +85,11 @@ impl Rules {
         found.map_or(&[Provider::Identity], |(_, providers)| providers)
     }
 
+    /// The providers of a resource, by the names that configurations give them; the first seals.
+    pub fn provider_names(&self, of: Sealed<'_>) -> Vec<&'static str> {
+        self.providers(of).iter().map(Provider::word).collect()
+    }
+
     /// Whether anything of that resource is sealed or may have been.
     pub fn concerns(&self, of: Sealed<'_>) -> bool {
         !matches!(self.providers(of), [Provider::Identity])

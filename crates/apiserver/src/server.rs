@@ -1,6 +1,7 @@
 //! The request pipeline, apart from any transport: authorization, then flow control, then the registry (with admission
 //! inside). HTTP and in-process callers take the same way; for none of them a step is left out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub struct Options {
     pub writes_len_max: usize,
     /// Where Services get their addresses and node ports from.
     pub service_ranges: resources::core::service::allocate::Ranges,
+    /// What the server was told, flag by flag, for `/flagz`.
+    pub flags: BTreeMap<String, String>,
     /// The own version, `0.1.0`; shown as `v1.37.0+pintle.0.1.0`.
     pub version: String,
 }
@@ -102,6 +105,7 @@ impl Default for Options {
                 pools: None,
                 node_ports: resources::core::service::allocate::NODE_PORTS,
             },
+            flags: BTreeMap::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -125,6 +129,7 @@ pub struct Server {
     customs: Customs,
     aggregation: Aggregation,
     tasks: TaskGroup,
+    pub(crate) started: api::Timestamp,
 }
 
 impl Server {
@@ -157,6 +162,7 @@ impl Server {
         let services = tokio::sync::Mutex::default();
         let documents = ArcSwap::from_pointee(Documents::default());
         let external = admission::External::default();
+        let started = options.clock.now();
         let server = Arc::new(Self {
             options,
             lookup,
@@ -172,6 +178,7 @@ impl Server {
             customs,
             aggregation: Aggregation::default(),
             tasks,
+            started,
         });
         server.describe_anew();
         server.tasks.spawn("custom resources", custom::follow::follow(server.clone()));

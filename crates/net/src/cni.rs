@@ -5,7 +5,8 @@
 
 pub mod plugins;
 
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -138,9 +139,13 @@ fn write_conflist(options: &Options) -> Result<()> {
     // a configuration's.
     let partial = dir.join(format!(".{}.partial", names::conflist_file(&options.instance)));
     let write = || {
-        std::fs::create_dir_all(dir)?;
+        // The runtime runs as root, and nobody else has business with it.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         std::fs::create_dir_all(&options.lease_dir)?;
-        std::fs::write(&partial, &text)?;
+        let mut out = std::fs::OpenOptions::new();
+        let mut out = out.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+        out.write_all(text.as_bytes())?;
+        drop(out);
         std::fs::rename(&partial, &file)
     };
     write().map_err(Error::io(format!("writing {}", file.display())))

@@ -2,6 +2,7 @@
 
 pub mod identity;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,6 +63,9 @@ pub struct Place {
 #[derive(Debug, Clone, Args)]
 #[command(args_override_self = true)]
 pub struct ServerArgs {
+    /// All of them by name, as they hold.
+    #[arg(skip)]
+    pub flags: BTreeMap<String, String>,
     #[command(flatten)]
     pub place: Place,
     #[command(flatten)]
@@ -231,6 +235,12 @@ pub struct StatusArgs {
     /// Waits until the API is ready and a node is Ready, at most this many seconds
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u64>,
+    /// Checks what a hardening guide (the CIS Kubernetes Benchmark) asks, and says what mends what is not so
+    #[arg(long)]
+    pub security: bool,
+    /// How the checks are shown: for people if not given
+    #[arg(long, short, requires = "security", value_parser = ["json"], value_name = "FORMAT")]
+    pub output: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -5,6 +5,7 @@ mod down;
 mod image;
 mod kubeconfig;
 mod secrets;
+mod security;
 mod status;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         )),
         Command::Certs(arguments) => certs::run(&arguments),
         Command::Secrets(arguments) => secrets::run(&arguments),
+        Command::Status(arguments) if arguments.security => security::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Image(arguments) => image::run(arguments.action),
         Command::Down(arguments) => down::run(&arguments),

@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod config;
+mod flags;
 mod identity;
 mod in_process;
 mod layout;
@@ -11,7 +12,7 @@ mod server;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,7 +22,11 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return fail(&error),
     };
-    let cli = cli::Cli::parse_from(arguments);
+    let matches = cli::Cli::command().get_matches_from(arguments);
+    let mut cli = cli::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let (cli::Command::Server(own), Some(matches)) = (&mut cli.command, matches.subcommand_matches("server")) {
+        own.flags = flags::of_command_line(matches);
+    }
     match commands::run(cli) {
         Ok(code) => code,
         Err(error) => fail(&error),

@@ -202,7 +202,9 @@ async fn start_api(common: &Common, certificates: &Arc<Certificates>, listener: 
     let store = Store::open(store::Options::new(common.layout.store()), clock, tasks.clone())
         .await
         .with_context(|| format!("the store in {}", common.layout.store().display()))?;
+    let tls = pki::tls::server_config_trusting(authority.identity(Leaf::Server), Some(authority.clients()), clock);
     let mut options = server_options(common, certificates)?;
+    options.flags = crate::flags::of_server(common, &tls);
     (options.sealing, options.rotation) = (keys.rules, Some(keys.rotation));
     let audit = audit::Audit::open(audit, clock, tasks).await;
     options.audit = Some(audit.map_err(|why| anyhow::anyhow!("the audit log: {why}"))?);
@@ -212,7 +214,6 @@ async fn start_api(common: &Common, certificates: &Arc<Certificates>, listener: 
         secrets::follow(&server, path.to_owned(), common.layout.secrets_key(), tasks)?;
     }
     certificates.write_kubeconfigs()?;
-    let tls = pki::tls::server_config_trusting(authority.identity(Leaf::Server), Some(authority.clients()), clock);
     listener.serve(server.clone(), tls, CONNECTIONS_LEN_MAX, &common.serving);
     Ok(server)
 }
@@ -283,8 +284,13 @@ fn bootstrap_options(common: &Common, certificates: &Certificates) -> bootstrap:
         service_ip: common.service_ip,
         client_ca_pem: authority.cluster().trust().pem(),
         front_proxy_ca_pem: authority.front_proxy().trust().pem(),
-        extra: controllers::ALL.iter().map(|controller| role_of(*controller)).collect(),
+        extra: declared_roles(),
     }
+}
+
+/// The roles of the controllers, and their bindings.
+pub fn declared_roles() -> Vec<(ClusterRole, ClusterRoleBinding)> {
+    controllers::ALL.iter().map(|controller| role_of(*controller)).collect()
 }
 
 /// A controller's role, made from what it declares, and its binding to the controller's service account.

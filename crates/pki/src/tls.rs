@@ -16,7 +16,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::version::TLS13;
+use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -149,6 +149,20 @@ pub fn client_config_trusting(
     clock: Clock,
 ) -> Arc<ClientConfig> {
     client_config_with(servers.server_verifier(), identity, alpn, clock)
+}
+
+/// A client that speaks TLS 1.2 and nothing newer: for seeing that a server refuses it.
+///
+/// # Errors
+/// [`Error::Malformed`] when `ca_pem` holds no CA.
+pub fn old_client_config(ca_pem: &str, clock: Clock) -> Result<Arc<ClientConfig>> {
+    let config = ClientConfig::builder_with_details(provider(), Arc::new(WallTime(clock)))
+        .with_protocol_versions(&[&TLS12])
+        .expect("the provider supports TLS 1.2")
+        .dangerous()
+        .with_custom_certificate_verifier(Trust::new(ca_pem)?.server_verifier())
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// A client's configuration when only the CA's hash is known ([`crate::spki_hash`]): the server must send, in its

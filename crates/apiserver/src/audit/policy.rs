@@ -187,7 +187,42 @@ impl Policy {
         let found = self.rules.iter().find(|(rule, _)| rule.matches(request));
         found.map_or(self.otherwise, |(_, decision)| *decision)
     }
+
+    /// How much is recorded of what matters most, when an ordinary user asks for it.
+    pub fn levels(&self) -> Vec<(&'static str, Level)> {
+        let caller = Caller::new("somebody", &[]);
+        let level = |(shown, verb, group, resource, subresource): Telling| {
+            let what = What::Resource {
+                group,
+                version: "v1",
+                resource,
+                subresource,
+                namespace: "default",
+                name: "any",
+                field_selector: None,
+                label_selector: None,
+            };
+            (shown, self.decide(&Request { caller: Some(&caller), verb, what }).level)
+        };
+        TELLING.map(level).to_vec()
+    }
 }
+
+/// How it is shown, verb, group, resource, subresource.
+type Telling = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+/// What a hardening guide wants recorded.
+const TELLING: [Telling; 9] = [
+    ("secrets", "get", "", "secrets", ""),
+    ("configmaps", "update", "", "configmaps", ""),
+    ("tokenreviews", "create", "authentication.k8s.io", "tokenreviews", ""),
+    ("pods", "create", "", "pods", ""),
+    ("deployments", "update", "apps", "deployments", ""),
+    ("pods/exec", "create", "", "pods", "exec"),
+    ("pods/portforward", "create", "", "pods", "portforward"),
+    ("pods/proxy", "get", "", "pods", "proxy"),
+    ("services/proxy", "get", "", "services", "proxy"),
+];
 
 fn level(word: &str) -> Option<Level> {
     Level::ALL.into_iter().find(|level| level.as_str() == word)

@@ -117,6 +117,10 @@ impl Authenticator for Configured {
         self.state.load().anonymous.as_ref().map(|anonymous| anonymous.allows(path))
     }
 
+    fn anonymous_rule(&self) -> Option<Anonymous> {
+        self.state.load().anonymous.clone()
+    }
+
     fn authenticate<'a>(
         &'a self,
         parts: RequestParts<'a>,

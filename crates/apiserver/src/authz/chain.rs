@@ -18,6 +18,7 @@ use crate::{Caller, Lookup};
 
 /// One authorizer, with what it decided.
 struct Named {
+    mode: &'static str,
     authorizer: Arc<dyn Authorizer>,
     allowed: Counter,
     denied: Counter,
@@ -69,7 +70,7 @@ impl Chain {
                 }
             };
             let (allowed, denied) = self.figures.decisions(one.kind.name(), &one.name);
-            all.push(Named { authorizer, allowed, denied });
+            all.push(Named { mode: one.kind.name(), authorizer, allowed, denied });
         }
         self.configured.store(Arc::new(all));
         Ok(())
@@ -189,6 +190,10 @@ impl Authorizer for Chain {
 
     fn register(&self, registry: &mut Registry) {
         self.figures.register(registry);
+    }
+
+    fn modes(&self) -> Vec<&'static str> {
+        self.configured.load().iter().map(|one| one.mode).collect()
     }
 }
 

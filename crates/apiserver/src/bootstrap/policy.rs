@@ -422,6 +422,9 @@ fn scheduler_rules() -> Vec<PolicyRule> {
         resources(RESOURCE, &["resourceclaims/status"], &["get", "list", "patch", "update", "watch"]),
         resources(CORE, &["pods/finalizers"], &["get", "list", "patch", "update", "watch"]),
         resources(RESOURCE, &["resourceslices"], READ),
+        // Claims for extended resources are the scheduler's own.
+        resources(RESOURCE, &["resourceclaims"], &["create", "delete"]),
+        resources(RESOURCE, &["devicetaintrules"], READ),
         resources(&["scheduling.k8s.io"], &["priorityclasses"], READ),
     ]
 }

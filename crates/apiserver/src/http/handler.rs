@@ -18,7 +18,7 @@ use super::payload::Payload;
 use super::query::Query;
 use super::table::Included;
 use super::write::{self, Writing, respond};
-use super::{aggregate, health, proxy, watch};
+use super::{aggregate, health, proxy, watch, zpages};
 use crate::audit::Trail;
 use crate::authn::{Peer, RequestParts};
 use crate::authz::{Attributes, What};
@@ -35,6 +35,9 @@ const DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Requests that are neither watches nor streams are answered in this time.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is shown without credentials unless it is configured.
+pub(super) const HEALTH_PATHS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 
 /// Seals everything by a new key, and replaces the server's certificates: the paths that are not upstream's. Their
 /// callers need the verb `post` on them.
@@ -279,7 +282,7 @@ async fn caller(
 
 /// Whether a request may go without credentials: where it is configured, else to the health endpoints only.
 fn may_be_anonymous(server: &Server, path: &str, asked: &Asked) -> bool {
-    let health = || matches!(asked, Asked::Path(path) if matches!(&**path, "/healthz" | "/livez" | "/readyz"));
+    let health = || matches!(asked, Asked::Path(path) if HEALTH_PATHS.contains(&&**path));
     server.options.authenticator.anonymous(path).unwrap_or_else(health)
 }
 
@@ -316,12 +319,16 @@ async fn other_path(
         return Ok(respond(200, "application/json", done.map_err(Status::internal)?.into()));
     }
     if !matches!(parts.method, Method::GET | Method::HEAD) {
-        let known = matches!(path, "/" | "/api" | "/apis" | "/version" | "/metrics") || path.starts_with("/openapi");
+        let known = matches!(path, "/" | "/api" | "/apis" | "/version" | "/metrics" | "/flagz" | "/statusz")
+            || path.starts_with("/openapi");
         return if known {
             Err(Status::method_not_allowed("", "", parts.method.as_str()))
         } else {
             Ok(not_found_page())
         };
+    }
+    if let Some(page) = zpages::answer(server, path, &parts.headers) {
+        return page;
     }
     if let Some(document) = discovery::answer(server, path, parts.uri.query(), &parts.headers) {
         let pretty = negotiate::pretty(&parts.headers, query.get("pretty"));

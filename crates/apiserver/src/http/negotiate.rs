@@ -78,10 +78,11 @@ pub struct Offer {
     pub stream: bool,
 }
 
-struct Clause<'a> {
-    media_type: &'a str,
-    parameters: Vec<(&'a str, &'a str)>,
-    quality: f32,
+/// One of the things that an `Accept` header takes.
+pub struct Clause<'a> {
+    pub media_type: &'a str,
+    pub parameters: Vec<(&'a str, &'a str)>,
+    pub quality: f32,
 }
 
 fn clause(text: &str) -> Clause<'_> {
@@ -101,7 +102,7 @@ fn clause(text: &str) -> Clause<'_> {
 }
 
 impl Clause<'_> {
-    fn takes(&self, syntax: Syntax) -> bool {
+    pub fn takes(&self, syntax: Syntax) -> bool {
         matches!(self.media_type, "*/*" | "application/*") || self.media_type == syntax.media_type()
     }
 
@@ -115,11 +116,8 @@ impl Clause<'_> {
     }
 }
 
-/// The best form that the `Accept` header takes.
-///
-/// # Errors
-/// 406 if there is none.
-pub fn accept(headers: &HeaderMap, offer: Offer) -> Result<Form, Status> {
+/// What the `Accept` header takes, the dearest first.
+pub fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
     let mut clauses: Vec<Clause<'_>> = headers
         .get_all(ACCEPT)
         .iter()
@@ -128,10 +126,19 @@ pub fn accept(headers: &HeaderMap, offer: Offer) -> Result<Form, Status> {
         .filter(|text| !text.trim().is_empty())
         .map(clause)
         .collect();
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(a.wildness().cmp(&b.wildness())));
+    clauses
+}
+
+/// The best form that the `Accept` header takes.
+///
+/// # Errors
+/// 406 if there is none.
+pub fn accept(headers: &HeaderMap, offer: Offer) -> Result<Form, Status> {
+    let clauses = clauses(headers);
     if clauses.is_empty() {
         return Ok(Form::JSON);
     }
-    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(a.wildness().cmp(&b.wildness())));
     let found = clauses.iter().filter(|clause| clause.quality > 0.0).find_map(|clause| form(clause, offer));
     found.ok_or_else(|| Status::not_acceptable(if offer.stream { STREAMS } else { MEDIA_TYPES }))
 }

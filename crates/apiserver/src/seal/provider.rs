@@ -205,6 +205,14 @@ fn secretbox_open(key: &[u8; BOX_KEY_LEN], nonce: &[u8; BOX_NONCE_LEN], sealed: 
 }
 
 impl Provider {
+    /// As a configuration names it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Keys(way, _) => way.word(),
+        }
+    }
+
     pub fn seal(&self, key: &str, json: &Bytes) -> Result<Bytes, String> {
         match self {
             Self::Identity => Ok(json.clone()),

@@ -10,6 +10,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
 
+use crate::auth_flow::{cluster, send_as};
 use crate::world::World;
 
 async fn as_nobody(world: &World, path: &str) -> (u16, String) {
@@ -74,6 +75,35 @@ async fn paths_that_are_not_served() {
         (namespaces.code, namespaces.message().as_str()),
         (405, "deletecollection is not supported on resources of kind \"namespaces\"")
     );
+}
+
+#[tokio::test]
+async fn flags_and_status_are_shown_to_who_may_see_them() {
+    let world = cluster().await;
+    let ask = async |group: &str, path: &str, accept: &str| {
+        let headers: &[(&str, &str)] = if accept.is_empty() { &[] } else { &[("accept", accept)] };
+        send_as(&world, Some(("eve", &[group])), Method::GET, path, headers, "").await
+    };
+    for path in ["/flagz", "/statusz"] {
+        assert_eq!(ask("dev", path, "").await.code, 403, "{path}");
+        assert_eq!(ask("system:monitoring", path, "application/json").await.code, 406, "{path}");
+        assert_eq!(world.create(path, "").await.code, 405, "{path}");
+    }
+    let text = ask("system:monitoring", "/flagz", "*/*").await;
+    assert!(text.text().starts_with("\nkube-apiserver flagz\nWarning: This endpoint is not meant"), "{}", text.text());
+    let accept = "application/json;v=v1beta1;g=config.k8s.io;as=Flagz";
+    let flags = ask("system:monitoring", "/flagz", accept).await.json();
+    assert_eq!((&flags["kind"], &flags["apiVersion"]), (&json!("Flagz"), &json!("config.k8s.io/v1beta1")));
+    let flags = &flags["flags"];
+    assert_eq!((&flags["authorization-mode"], &flags["request-timeout"]), (&json!("[Node,RBAC]"), &json!("1m0s")));
+    assert_eq!(flags["anonymous-auth"], "[/healthz,/livez,/readyz]");
+    assert_eq!(flags["effective-encryption-providers"], "[identity]", "nothing seals here, and it says so");
+    assert!(flags["enable-admission-plugins"].as_str().unwrap().contains("NodeRestriction"), "{flags}");
+    let accept = "application/yaml;v=v1alpha1;g=config.k8s.io;as=Statusz";
+    let status = ask("system:monitoring", "/statusz", accept).await.text();
+    assert!(status.contains("emulationVersion: ") && status.contains("uptimeSeconds: "), "{status}");
+    let text = ask("system:monitoring", "/statusz", "").await.text();
+    assert!(text.contains("Up") && text.contains(" hr ") && text.contains("/livez"), "{text}");
 }
 
 #[tokio::test]

@@ -96,7 +96,8 @@ impl Cluster {
         path
     }
 
-    fn log(&self) -> PathBuf {
+    /// What the server logs.
+    pub fn log(&self) -> PathBuf {
         self.folder().join("server.log")
     }
 
@@ -148,6 +149,14 @@ impl Cluster {
     pub fn stop_server(&mut self) {
         let status = self.end_server(Signal::TERM);
         assert!(status.success(), "{status}");
+    }
+
+    /// Ends the server and starts it again with these flags beside its own.
+    pub fn restart_with(&mut self, flags: &[String]) {
+        self.stop_server();
+        self.flags = flags.to_vec();
+        self.launch();
+        self.wait_api();
     }
 
     /// Until `/readyz` says ok.
@@ -232,6 +241,21 @@ impl Cluster {
         let (answer, code) = text.rsplit_once('\n').unwrap();
         let answer = serde_json::from_str(answer).unwrap_or_else(|_| Value::String(answer.to_owned()));
         (code.parse().unwrap(), answer)
+    }
+
+    /// A request without the admin's certificate: the answer's code and body.
+    pub fn anonymous(&self, path: &str, headers: &[&str]) -> (u16, String) {
+        let ca = self.scratch().join("ca.pem");
+        let kubeconfig = self.kubeconfig();
+        fs::write(&ca, kubeconfig.ca_pem.as_deref().unwrap()).unwrap();
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-w", "\n%{http_code}"]).arg("--cacert").arg(ca);
+        for header in headers {
+            command.args(["-H", header]);
+        }
+        let text = run(command.arg(format!("{}{path}", kubeconfig.server)), b"", 60).ok();
+        let (answer, code) = text.rsplit_once('\n').unwrap();
+        (code.parse().unwrap(), answer.to_owned())
     }
 
     /// The last lines the server logged.

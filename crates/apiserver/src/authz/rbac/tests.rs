@@ -112,7 +112,8 @@ fn a_binding_counts_once_and_is_gone_when_removed() {
 #[tokio::test]
 async fn the_index_follows_the_caches_and_decides_fast() {
     const BINDINGS: usize = 5000;
-    const DECISIONS: u32 = 10_000;
+    const DECISIONS: u32 = 1000;
+    const ROUNDS: usize = 10;
     let clock = Clock::system();
     let store = store::Store::memory();
     let caches = Arc::new(Caches::new(store.clone(), clock, Default::default()));
@@ -140,12 +141,15 @@ async fn the_index_follows_the_caches_and_decides_fast() {
     assert!(matches!(decide("get"), Decision::Allow(why) if why.contains("\"binding-00077\"")));
     assert_eq!(decide("delete"), Decision::NoOpinion(String::new()));
 
-    let start = clock.monotonic();
-    for _ in 0..DECISIONS {
-        assert!(matches!(decide("get"), Decision::Allow(_)));
-    }
-    let each = (clock.monotonic() - start) / DECISIONS;
+    // The best of several rounds: what else runs on the machine makes the others longer.
+    let round = |_| {
+        let start = clock.monotonic();
+        for _ in 0..DECISIONS {
+            assert!(matches!(decide("get"), Decision::Allow(_)));
+        }
+        (clock.monotonic() - start) / DECISIONS
+    };
+    let each = (0..ROUNDS).map(round).min().unwrap();
     println!("{each:?} a decision at {BINDINGS} bindings");
-    // Goal 20 us in a release build; a debug build on a busy machine gets ten times that.
-    assert!(each < std::time::Duration::from_micros(200), "{each:?}");
+    assert!(each < std::time::Duration::from_micros(20), "{each:?}");
 }

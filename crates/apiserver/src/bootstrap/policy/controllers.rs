@@ -362,6 +362,8 @@ fn cluster() -> Vec<Named> {
                 resources(CORE, &["pods/status"], CHANGE),
                 resources(RESOURCE, &["deviceclasses", "resourceclaims", "resourceslices"], READ),
                 events(),
+                resources(RESOURCE, &["devicetaintrules/status"], CHANGE),
+                resources(RESOURCE, &["devicetaintrules"], READ),
             ],
         ),
     ]
