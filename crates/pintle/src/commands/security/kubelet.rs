@@ -78,11 +78,11 @@ fn iptables(facts: &Facts) -> Decided {
 }
 
 fn name(facts: &Facts) -> Decided {
-    let own = facts.flag("hostname-override")?.to_owned();
     on_node(facts, |node| {
+        let own = facts.flag("hostname-override")?.to_owned();
         let certificate = known(&node.certificate)?;
         if certificate.dns_names.contains(&own) {
-            return pass(own.clone());
+            return pass(own);
         }
         fail(
             format!("the node is {own}, its certificate is of {}", certificate.dns_names.join(", ")),
