@@ -34,6 +34,7 @@ mod service_account;
 mod service_cidr;
 mod service_ip;
 mod taint_eviction;
+mod trust_bundle_publisher;
 mod ttl_after_finished;
 
 pub use harness::{
@@ -53,6 +54,7 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(service_ip::Controller),
     &Erased(ip_address::Controller),
     &Erased(root_ca::Controller),
+    &Erased(trust_bundle_publisher::Controller),
     &Erased(clusterrole_aggregation::Controller),
     &Erased(csr_cleaner::Controller),
     &Acting(csr_approving::Controller),

@@ -26,7 +26,10 @@ impl crate::Controller for Controller {
         let published = Read::selected::<ConfigMap>(SELECTOR, |change, _, keys| {
             keys.extend(change.latest().map(|map| map.namespace().to_owned()));
         });
-        vec![published, Read::root_ca::<Namespace>()]
+        let everywhere = Read::root_ca::<Namespace>(|_, reflectors, keys| {
+            keys.extend(reflectors.of::<Namespace>().snapshot().keys().cloned());
+        });
+        vec![published, everywhere]
     }
 
     fn writes() -> Vec<Write> {

@@ -29,6 +29,7 @@ mod status;
 mod status_writer;
 mod streaming;
 mod token;
+mod trust_bundles;
 mod volume;
 mod websocket;
 

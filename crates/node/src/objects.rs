@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::inbox::{Inbox, Signal};
 use crate::pod::Uid;
+use crate::trust_bundles::TrustBundles;
 
 /// How long a first read may take.
 const FIRST_READ_SECONDS_MAX: u64 = 10;
@@ -27,6 +28,7 @@ pub struct NotSynced(&'static str);
 pub struct Objects {
     config_maps: Arc<Followed<ConfigMap>>,
     secrets: Arc<Followed<Secret>>,
+    trust_bundles: TrustBundles,
 }
 
 struct Followed<T: Typed> {
@@ -109,6 +111,7 @@ impl Objects {
         Self {
             config_maps: Followed::new(client.clone(), random.clone(), tasks.clone()),
             secrets: Followed::new(client.clone(), random.clone(), tasks.clone()),
+            trust_bundles: TrustBundles::new(client, random, tasks),
         }
     }
 
@@ -136,6 +139,12 @@ impl Objects {
     pub fn forget(&self, uid: &str) {
         self.config_maps.forget(uid, &BTreeSet::new());
         self.secrets.forget(uid, &BTreeSet::new());
+        self.trust_bundles.forget(uid);
+    }
+
+    /// The cluster's trust bundles, for pods that need any.
+    pub fn trust_bundles(&self) -> &TrustBundles {
+        &self.trust_bundles
     }
 
     /// A followed ConfigMap; `None` when it does not exist.

@@ -278,6 +278,9 @@ impl Worker {
         secrets.extend(more_secrets);
         secrets.extend(pod::spec(p).image_pull_secrets.iter().flatten().map(|r| r.name.clone()));
         self.agent.objects.follow(&self.entry.uid, p.namespace(), &config_maps, &secrets, &self.entry.inbox);
+        if volume::needs_trust_bundles(p) {
+            self.agent.objects.trust_bundles().follow(&self.entry.uid, &self.entry.inbox);
+        }
     }
 
     fn sync_probes(&mut self, p: &Arc<Pod>, ending: bool) {

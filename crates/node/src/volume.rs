@@ -94,6 +94,14 @@ pub fn references(p: &Pod) -> (BTreeSet<String>, BTreeSet<String>) {
     (config_maps, secrets)
 }
 
+/// Whether a pod's volumes are made of ClusterTrustBundles.
+pub fn needs_trust_bundles(p: &Pod) -> bool {
+    let volumes = used(p);
+    let mut sources =
+        volumes.iter().flat_map(|volume| volume.projected.iter()).flat_map(|v| v.sources.iter().flatten());
+    sources.any(|source| source.cluster_trust_bundle.is_some())
+}
+
 /// The volumes that some container mounts: the others are not set up.
 fn used(p: &Pod) -> Vec<&Volume> {
     let regular = pod::containers(p).iter().chain(pod::init_containers(p)).filter_map(|c| c.volume_mounts.as_ref());
@@ -254,6 +262,9 @@ impl Volumes {
                 let token = self.tokens.get(p, audience, s.expiration_seconds.unwrap_or(3600)).await?;
                 *renew_at = Some(renew_at.map_or(token.renew_at, |at| at.min(token.renew_at)));
                 out.insert(s.path.clone(), token_file(p, token.text, default_mode));
+            } else if let Some(s) = &part.cluster_trust_bundle {
+                let anchors = self.objects.trust_bundles().get(s).await?;
+                out.insert(s.path.clone(), token_file(p, anchors, default_mode));
             } else {
                 return Err("this projected volume source is not supported".into());
             }
@@ -321,7 +332,7 @@ fn empty_dir(source: &EmptyDirVolumeSource) -> Result<Job, String> {
     Ok(Job::EmptyDir { memory: medium == "Memory", size_bytes: size, mode: source.mode.map(payload::mode) })
 }
 
-/// A token may be read by its pod alone.
+/// A token, or what else the node wrote for its pod, may be read by that alone.
 fn token_file(p: &Pod, text: String, default_mode: i32) -> payload::File {
     let context = pod::spec(p).security_context.as_ref();
     let group = context.and_then(|c| c.fs_group);

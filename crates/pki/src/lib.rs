@@ -31,4 +31,5 @@ pub use identity::Identity;
 pub use key::{PrivateKey, PublicKey};
 pub use kubeconfig::Kubeconfig;
 pub use lineage::{Lineage, Stage};
+pub use pem::merge_bundles;
 pub use usage::{Usage, Usages};

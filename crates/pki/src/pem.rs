@@ -32,6 +32,21 @@ pub(crate) fn encode(label: &str, der: &[u8]) -> String {
     pem
 }
 
+/// Every certificate of several PEM texts once, in an order that depends on the certificates alone, and nothing of what
+/// stands around them. Nothing if there is none.
+///
+/// # Errors
+/// [`Error::Malformed`] when a block cannot be read.
+pub fn merge_bundles<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<String> {
+    let mut all = std::collections::BTreeSet::new();
+    for text in texts {
+        for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+            all.insert(certificate.map_err(|e| Error::malformed("certificate", e))?.to_vec());
+        }
+    }
+    Ok(all.iter().map(|der| encode(CERTIFICATE, der)).collect())
+}
+
 /// Every certificate of a PEM bundle, in order; other blocks are skipped, at least one certificate is wanted.
 pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
     let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())

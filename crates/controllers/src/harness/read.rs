@@ -73,17 +73,23 @@ impl Read {
         Self { kind: T::KIND, follow: Box::new(|context, _| drop(context.reflectors.of::<T>())) }
     }
 
-    /// Nothing further: every object of kind `P` is looked at again when other CAs are trusted.
-    pub fn root_ca<P: Typed>() -> Self {
+    /// The CAs that pods check the API server with: at the start, and whenever others are trusted, the keys of kind `P`
+    /// that `map` adds to the set are looked at.
+    pub fn root_ca<P: Typed>(map: fn(&str, &Reflectors, &mut BTreeSet<String>)) -> Self {
         Self {
             kind: P::KIND,
-            follow: Box::new(|context, queue| {
+            follow: Box::new(move |context, queue| {
                 let mut root_ca = context.facts.root_ca.clone();
-                let (queue, reflector) = (queue.clone(), context.reflectors.of::<P>());
+                let (queue, reflectors) = (queue.clone(), context.reflectors.clone());
                 context.tasks.spawn("controller reads", async move {
-                    while root_ca.changed().await.is_ok() {
-                        for key in reflector.snapshot().keys() {
-                            queue.add(key);
+                    loop {
+                        let mut keys = BTreeSet::new();
+                        map(&root_ca.borrow_and_update(), &reflectors, &mut keys);
+                        for key in keys {
+                            queue.add(&key);
+                        }
+                        if root_ca.changed().await.is_err() {
+                            return;
                         }
                     }
                 });
