@@ -11,6 +11,7 @@ pub mod custom;
 pub mod disruption;
 pub mod field;
 pub mod kinds;
+pub mod lean;
 pub mod managed;
 pub mod name;
 pub mod object;

@@ -124,8 +124,10 @@ impl Answer {
 /// In which form a reader in process gets objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// Typed, shared with every other reader.
-    Shared,
+    /// Typed and whole, shared if it is kept at all.
+    Whole,
+    /// Typed, shared with every other reader, without what followers do not look at.
+    Lean,
     /// Typed; the reader looks at each object once, so what had to be decoded is not kept.
     Passing,
     /// The metadata alone.
@@ -137,13 +139,15 @@ impl Form {
         match options {
             Options { metadata_of: Some(_), .. } => Self::Metadata,
             Options { passing: true, .. } => Self::Passing,
-            _ => Self::Shared,
+            Options { lean: true, .. } => Self::Lean,
+            _ => Self::Whole,
         }
     }
 
     fn object(self, resource: &Resource, entry: &Entry) -> Result<Arc<dyn Object>, Status> {
         match self {
-            Self::Shared => resource.object(entry),
+            Self::Whole => resource.object(entry),
+            Self::Lean => resource.lean_object(entry),
             Self::Passing => resource.object_to_look_at(entry),
             Self::Metadata => resource.metadata_only(entry),
         }
@@ -173,7 +177,7 @@ impl WatchStream {
             server,
             ready: Default::default(),
             converting: None,
-            form: Form::Shared,
+            form: Form::Whole,
             seat: None,
             _trail: None,
         }

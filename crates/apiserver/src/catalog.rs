@@ -64,6 +64,18 @@ impl Resource {
         })
     }
 
+    /// As [`Resource::object`], in the lean form that its followers share.
+    ///
+    /// # Errors
+    /// As [`Resource::object`].
+    pub fn lean_object(&self, entry: &Entry) -> Result<Arc<dyn Object>, Status> {
+        let object = entry.lean_object()?;
+        Ok(match self.convert {
+            None => object,
+            Some(convert) => Arc::from((convert.from_stored)(&*object)),
+        })
+    }
+
     /// As [`Resource::object`], whole, to change.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub struct ListOptions {
     pub field_selector: Option<String>,
     /// `Some("0")`: any cached state will do.
     pub resource_version: Option<String>,
+    /// Objects come without what followers of a whole collection do not look at ([`api::lean`]).
+    pub lean: bool,
 }
 
 /// A list and the revision at which it is exact.
@@ -95,6 +97,7 @@ impl Client {
                 limit: Some(PAGE_LEN),
                 resource_version: if continue_token.is_none() { options.resource_version.clone() } else { None },
                 continue_token: continue_token.take(),
+                lean: options.lean,
                 ..Options::default()
             };
             let Reply::List(list) = self.call(call).await? else {
@@ -123,6 +126,7 @@ impl Client {
             field_selector: options.field_selector.clone(),
             resource_version: Some(resource_version.to_owned()),
             allow_watch_bookmarks: true,
+            lean: options.lean,
             ..Options::default()
         };
         self.transport.watch(call).await

@@ -318,11 +318,13 @@ struct Wanted {
     kind: Option<&'static Kind>,
     /// Only the metadata, of this kind.
     metadata_of: Option<&'static Kind>,
+    /// Without what followers do not look at.
+    lean: bool,
 }
 
 impl Wanted {
     fn of(call: &Call) -> Self {
-        Self { kind: kind_of(&call.target), metadata_of: call.options.metadata_of }
+        Self { kind: kind_of(&call.target), metadata_of: call.options.metadata_of, lean: call.options.lean }
     }
 
     fn object(self, mut value: serde_json::Value) -> Result<Arc<dyn Object>, Error> {
@@ -335,7 +337,14 @@ impl Wanted {
             .kind
             .or_else(|| api::kinds::find(text("apiVersion"), text("kind")))
             .ok_or_else(|| Error::Malformed(format!("unknown kind {}, {}", text("apiVersion"), text("kind"))))?;
-        kind.decode_value(value).map(Arc::from).map_err(malformed)
+        kind.decode_value(value).map(|object| self.shaped(object)).map_err(malformed)
+    }
+
+    fn shaped(self, mut object: Box<dyn Object>) -> Arc<dyn Object> {
+        if let Some(lean) = api::lean::form(object.kind()).filter(|_| self.lean) {
+            lean(&mut *object);
+        }
+        Arc::from(object)
     }
 }
 
@@ -360,8 +369,8 @@ struct RawListMeta {
 fn list(body: &[u8], wanted: Wanted) -> Result<List, Error> {
     let raw: RawList<'_> = serde_json::from_slice(body).map_err(malformed)?;
     let item = |item: &serde_json::value::RawValue| match wanted {
-        Wanted { metadata_of: None, kind: Some(kind) } => {
-            kind.decode(item.get().as_bytes()).map(Arc::from).map_err(malformed)
+        Wanted { metadata_of: None, kind: Some(kind), .. } => {
+            kind.decode(item.get().as_bytes()).map(|object| wanted.shaped(object)).map_err(malformed)
         }
         _ => wanted.object(serde_json::from_str(item.get()).map_err(malformed)?),
     };

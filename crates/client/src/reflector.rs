@@ -414,7 +414,7 @@ impl Reflectors {
         Self { client, random, tasks, kinds: Arc::default() }
     }
 
-    /// The reflector of all objects of a kind, started on first use.
+    /// The reflector of all objects of a kind, in their lean form ([`api::lean`]), started on first use.
     pub fn of<T: Typed>(&self) -> Reflector<T> {
         self.selected("")
     }
@@ -425,7 +425,7 @@ impl Reflectors {
         let mut kinds = self.kinds.lock();
         let entry = kinds.entry((TypeId::of::<T>(), field_selector)).or_insert_with(|| {
             let selector = (!field_selector.is_empty()).then(|| field_selector.to_owned());
-            let options = ListOptions { field_selector: selector, ..ListOptions::default() };
+            let options = ListOptions { lean: selector.is_none(), field_selector: selector, ..ListOptions::default() };
             Box::new(Reflector::<T>::start(self.client.clone(), options, self.random.clone(), &self.tasks))
         });
         entry.as_any().downcast_ref::<Reflector<T>>().expect("entries are keyed by their own type").clone()

@@ -22,6 +22,7 @@ pub struct Entry {
     namespaced: bool,
     labels: Box<[(Box<str>, Box<str>)]>,
     fields: Box<[Box<str>]>,
+    /// The lean form: whoever needs more decodes it.
     typed: OnceLock<Arc<dyn Object>>,
     /// How long the object is in protobuf, 0 if nobody asked yet.
     protobuf_len: AtomicU32,
@@ -45,7 +46,7 @@ impl fmt::Debug for Entry {
 }
 
 impl Entry {
-    /// From an object at hand. `stored` is its encoding without `resourceVersion`; the typed form is kept if `keep`.
+    /// From an object at hand. `stored` is its encoding without `resourceVersion`; the lean form is kept if `keep`.
     pub fn from_object(
         strategy: &dyn AnyStrategy,
         key: Arc<str>,
@@ -62,7 +63,7 @@ impl Entry {
         let kind = object.kind();
         let typed = OnceLock::new();
         if keep {
-            let _ = typed.set(shared(object, revision));
+            let _ = typed.set(shared(lean(object), revision));
         }
         Ok(Self {
             name_at,
@@ -151,15 +152,27 @@ impl Entry {
         self.kind.decode(&self.stored).map_err(|error| undecodable(&self.key, &error))
     }
 
-    /// The typed form, shared, without `managedFields`: those are large, and nobody in the process reads them.
+    /// The typed form without `managedFields`: those are large, and nobody in the process reads them. It is shared, and
+    /// kept, unless it is larger than the lean form.
     ///
     /// # Errors
     /// 500 if the bytes are not of their kind (they were checked when the entry was made).
     pub fn object(&self) -> Result<Arc<dyn Object>, Status> {
+        match api::lean::form(self.kind) {
+            None => self.lean_object(),
+            Some(_) => Ok(shared(self.decode()?, self.revision)),
+        }
+    }
+
+    /// The typed form, shared, as [`api::lean`] leaves it, without `managedFields`.
+    ///
+    /// # Errors
+    /// As [`Entry::object`].
+    pub fn lean_object(&self) -> Result<Arc<dyn Object>, Status> {
         if let Some(object) = self.typed.get() {
             return Ok(object.clone());
         }
-        let object = shared(self.decode()?, self.revision);
+        let object = shared(lean(self.decode()?), self.revision);
         Ok(self.typed.get_or_init(|| object).clone())
     }
 
@@ -169,8 +182,8 @@ impl Entry {
     /// As [`Entry::object`].
     pub fn object_to_look_at(&self) -> Result<Arc<dyn Object>, Status> {
         match self.typed.get() {
-            Some(object) => Ok(object.clone()),
-            None => Ok(shared(self.decode()?, self.revision)),
+            Some(object) if api::lean::form(self.kind).is_none() => Ok(object.clone()),
+            _ => Ok(shared(self.decode()?, self.revision)),
         }
     }
 
@@ -257,6 +270,13 @@ impl Entry {
         self.write(&mut out);
         out
     }
+}
+
+fn lean(mut object: Box<dyn Object>) -> Box<dyn Object> {
+    if let Some(lean) = api::lean::form(object.kind()) {
+        lean(&mut *object);
+    }
+    object
 }
 
 fn shared(mut object: Box<dyn Object>, revision: u64) -> Arc<dyn Object> {

@@ -125,6 +125,7 @@ impl<'a> Query<'a> {
             field_validation,
             force: self.flag("force")?.unwrap_or(false),
             passing: false,
+            lean: false,
             metadata_of: None,
         })
     }
