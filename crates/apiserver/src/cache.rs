@@ -55,8 +55,8 @@ pub struct Cache {
     /// Counts events; wakes watchers.
     signal: watch::Sender<u64>,
     pinned: Mutex<list::Pinned>,
-    /// How many readers want typed objects of every version; without any they are not kept.
-    typed_readers: AtomicUsize,
+    /// How many readers keep the lean form of every version; without any it is not kept when an object is written.
+    lean_readers: AtomicUsize,
     /// Which of it lies sealed in the store.
     sealing: Arc<Sealing>,
     /// The revision that the cache was opened at, if that was while the feed ran: earlier events are in it already.
@@ -74,7 +74,7 @@ impl Cache {
             ring: RwLock::new(Ring::new(0)),
             signal: watch::Sender::new(0),
             pinned: Mutex::default(),
-            typed_readers: AtomicUsize::new(0),
+            lean_readers: AtomicUsize::new(0),
             sealing,
             opened_at: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -124,17 +124,17 @@ impl Cache {
         }
     }
 
-    /// Typed forms are kept from now on until [`Cache::typed_reader_left`].
-    pub(crate) fn typed_reader_came(&self) {
-        self.typed_readers.fetch_add(1, Ordering::Relaxed);
+    /// Lean forms are kept from now on until [`Cache::lean_reader_left`].
+    pub(crate) fn lean_reader_came(&self) {
+        self.lean_readers.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn typed_reader_left(&self) {
-        self.typed_readers.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn lean_reader_left(&self) {
+        self.lean_readers.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn keeps_typed(&self) -> bool {
-        self.typed_readers.load(Ordering::Relaxed) > 0
+    fn keeps_lean(&self) -> bool {
+        self.lean_readers.load(Ordering::Relaxed) > 0
     }
 
     /// What its objects' keys begin with.
@@ -211,7 +211,7 @@ impl Prepared {
     pub(crate) fn entry(&self, cache: &Cache, revision: u64) -> Result<Arc<Entry>, Status> {
         let make = || {
             let object = self.object.lock().take().expect("taken once, here");
-            let (key, json, keep) = (self.key.clone(), self.json.clone(), cache.keeps_typed());
+            let (key, json, keep) = (self.key.clone(), self.json.clone(), cache.keeps_lean());
             Entry::from_object(&*cache.strategy, key, revision, json, object, keep).map(Arc::new)
         };
         self.made.get_or_init(make).clone()

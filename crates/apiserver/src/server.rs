@@ -375,12 +375,12 @@ impl Server {
         decision.map(drop)
     }
 
-    /// As [`Server::watch`] once the caller is authorized. `typed`: the reader wants objects, not bytes.
+    /// As [`Server::watch`] once the caller is authorized. `in_process`: the reader is a part of this process.
     pub(crate) async fn start_watch(
         self: &Arc<Self>,
         resource: Arc<Resource>,
         call: &Call,
-        typed: bool,
+        in_process: bool,
     ) -> Result<WatchStream, Status> {
         let cache = resource.cache("watch")?.clone();
         registry::check_scope(&resource, call.verb, &call.target)?;
@@ -394,10 +394,11 @@ impl Server {
                 || WATCH_MIN.mul_f64(1.0 + self.options.random.fraction()),
                 |seconds| Duration::from_secs(seconds.min(u64::from(u32::MAX))),
             ),
-            typed,
+            lean: in_process && call.options.lean,
         };
         // Who watches in process is a part of this one and ends with it; others are sent elsewhere before.
-        let ending = if typed { self.tasks.cancelled() } else { self.drain.watch_end(self.options.random.fraction()) };
+        let ending =
+            if in_process { self.tasks.cancelled() } else { self.drain.watch_end(self.options.random.fraction()) };
         let watcher = Watcher::start(self.caches().clone(), cache, options, ending).await?;
         Ok(WatchStream::new(self.clone(), resource, watcher))
     }

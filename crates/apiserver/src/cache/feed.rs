@@ -281,7 +281,7 @@ impl Caches {
     fn entry(&self, cache: &Cache, stored: &store::Entry) -> Result<Arc<Entry>, Status> {
         match self.retract(&stored.value) {
             Some(prepared) => prepared.entry(cache, stored.modified.0),
-            None => cache.decode(stored, cache.keeps_typed()).map(Arc::new),
+            None => cache.decode(stored, cache.keeps_lean()).map(Arc::new),
         }
     }
 }

@@ -28,8 +28,8 @@ pub struct WatchOptions {
     pub send_initial_events: Option<bool>,
     pub bookmarks: bool,
     pub timeout: Duration,
-    /// The reader wants typed objects.
-    pub typed: bool,
+    /// The reader keeps the lean form of every object, so that it is worth keeping what is at hand when one is written.
+    pub lean: bool,
 }
 
 /// One event as this watcher sees it.
@@ -85,14 +85,14 @@ pub struct Watcher {
     bookmark_due: bool,
     deadline: Instant,
     ending: CancellationToken,
-    typed: bool,
+    lean: bool,
     ended: bool,
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        if self.typed {
-            self.cache.typed_reader_left();
+        if self.lean {
+            self.cache.lean_reader_left();
         }
     }
 }
@@ -120,8 +120,8 @@ impl Watcher {
             Some(revision) if initial => caches.wait_for(revision).await?,
             Some(_) => {}
         }
-        if options.typed {
-            cache.typed_reader_came();
+        if options.lean {
+            cache.lean_reader_came();
         }
         let now = caches.clock.monotonic();
         let deadline = now + options.timeout;
@@ -137,7 +137,7 @@ impl Watcher {
             bookmark_due: false,
             deadline,
             ending,
-            typed: options.typed,
+            lean: options.lean,
             ended: false,
             caches,
             cache,
