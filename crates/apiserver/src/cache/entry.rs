@@ -193,7 +193,7 @@ impl Entry {
     /// As [`Entry::object`].
     pub fn metadata_only(&self, kind: &'static Kind) -> Result<Arc<dyn Object>, Status> {
         let mut json = Vec::new();
-        self.write_metadata(&mut json);
+        self.write_metadata_unmanaged(&mut json);
         let metadata = serde_json::from_slice(&json)
             .map_err(|error| undecodable(&self.key, &api::codec::DecodeError::from(error)))?;
         Ok(shared(Box::new(api::Custom::bare(kind, metadata)), self.revision))
@@ -251,6 +251,34 @@ impl Entry {
         out.push(b'{');
         self.write_revision(out);
         out.extend_from_slice(&self.stored[self.splice.at..end]);
+    }
+
+    /// As [`Entry::write_metadata`] without `managedFields`, which are most of it and which nobody in the process reads.
+    fn write_metadata_unmanaged(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        self.write_revision(out);
+        let mut scan = Scan { json: &self.stored, at: self.splice.at };
+        let mut begun = self.splice.at;
+        let end = loop {
+            let member = scan.at;
+            let Some(key) = scan.string() else { break member };
+            if scan.expect(b':').and_then(|()| scan.value()).is_none() {
+                break self.stored.len();
+            }
+            let last = scan.expect(b',').is_none();
+            if key == b"managedFields" {
+                out.extend_from_slice(&self.stored[begun..member]);
+                begun = scan.at;
+            }
+            if last {
+                break scan.at;
+            }
+        };
+        out.extend_from_slice(&self.stored[begun..end]);
+        while out.last().is_some_and(|byte| *byte == b',' || byte.is_ascii_whitespace()) {
+            out.pop();
+        }
+        out.push(b'}');
     }
 
     fn write_revision(&self, out: &mut Vec<u8>) {
@@ -408,6 +436,41 @@ mod tests {
         }
         assert_eq!(spliced(r#"{"a":1}"#), None);
         assert_eq!(spliced("[1]"), None);
+    }
+
+    fn entry(json: &'static str) -> Entry {
+        Entry {
+            key: "/registry/configmaps/default/a".into(),
+            revision: 7,
+            kind: <api::core::v1::ConfigMap as api::Typed>::KIND,
+            stored: Bytes::from_static(json.as_bytes()),
+            splice: find_metadata(json.as_bytes()).unwrap(),
+            name_at: 0,
+            namespaced: true,
+            labels: Box::default(),
+            fields: Box::default(),
+            typed: OnceLock::new(),
+            protobuf_len: AtomicU32::new(0),
+        }
+    }
+
+    #[test]
+    fn metadata_alone_comes_without_managed_fields() {
+        let cases = [
+            (r#"{"metadata":{},"data":{}}"#, r#"{"resourceVersion":"7"}"#),
+            (r#"{"metadata":{"managedFields":[{"a":"}"}]}}"#, r#"{"resourceVersion":"7"}"#),
+            (r#"{"metadata":{"name":"a","managedFields":[]},"x":1}"#, r#"{"resourceVersion":"7","name":"a"}"#),
+            (r#"{"metadata":{"managedFields":[],"name":"a"}}"#, r#"{"resourceVersion":"7","name":"a"}"#),
+            (
+                r#"{"metadata":{"labels":{"managedFields":"x"},"managedFields":[[]],"uid":"u"}}"#,
+                r#"{"resourceVersion":"7","labels":{"managedFields":"x"},"uid":"u"}"#,
+            ),
+        ];
+        for (json, metadata) in cases {
+            let mut out = Vec::new();
+            entry(json).write_metadata_unmanaged(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), metadata, "{json}");
+        }
     }
 
     #[test]
