@@ -10,6 +10,7 @@ pub mod cron;
 pub mod custom;
 pub mod disruption;
 pub mod field;
+mod go;
 pub mod kinds;
 pub mod lean;
 pub mod managed;

@@ -11,6 +11,7 @@ use crate::meta::v1::StatusCause;
 use crate::schema;
 use crate::status::{Reason, Status};
 
+mod last_applied;
 mod set;
 mod shape;
 mod walk;
@@ -303,12 +304,8 @@ impl From<ApplyError> for Status {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Malformed(why) => Self::bad_request(why),
-            ApplyError::Schema(why) => {
-                let mut status = Self::failure(Reason::InternalError, why);
-                // upstream answers a plain error here, which has no reason
-                status.0.reason = None;
-                status
-            }
+            // upstream answers a plain error here, which has no reason
+            ApplyError::Schema(why) => Self::unexplained(why),
             ApplyError::Conflict { message, causes } => {
                 let mut status = Self::failure(Reason::Conflict, message);
                 status.0.details.get_or_insert_with(Default::default).causes = Some(causes);
@@ -403,12 +400,15 @@ impl<'a> Merge<'a> {
         each_seen(&mut self.entries, &changes, self.writer, others, |entry, changes| {
             let mut changed = changes.modified.clone();
             changed.extend(&changes.added);
-            let paths = entry.fields.intersection(&changed).paths();
-            conflicts.extend(paths.into_iter().map(|path| (entry.shown(), path)));
+            conflicts.push((entry.shown(), entry.fields.intersection(&changed)));
             entry.fields.subtract(&changed);
             entry.fields.subtract(&changes.removed);
         });
-        if !force {
+        conflicts.retain(|(_, fields)| !fields.is_empty());
+        if !force && !conflicts.is_empty() {
+            if let Some(own) = last_applied::fields(live, self.types, self.writer) {
+                conflicts.iter_mut().for_each(|(_, fields)| fields.subtract(&own));
+            }
             refuse(conflicts)?;
         }
         let same = self.before.as_ref().is_some_and(|before| before.fields == self.own.fields);
@@ -419,6 +419,7 @@ impl<'a> Merge<'a> {
         };
         self.entries.push(self.own);
         store(&mut self.object, self.entries);
+        last_applied::follow(&mut self.object, self.config, self.writer);
         Ok(self.object)
     }
 }
@@ -484,8 +485,10 @@ fn check_config(config: &mut Value, types: Types<'_>, writer: &Writer<'_>) -> Re
     Ok(())
 }
 
-/// Each conflict is a manager and a path.
-fn refuse(mut conflicts: Vec<(String, String)>) -> Result<(), ApplyError> {
+/// Each conflict is a manager and its fields.
+fn refuse(conflicts: Vec<(String, Set)>) -> Result<(), ApplyError> {
+    let paths = |(manager, fields): (String, Set)| fields.paths().into_iter().map(move |path| (manager.clone(), path));
+    let mut conflicts: Vec<(String, String)> = conflicts.into_iter().flat_map(paths).collect();
     conflicts.sort();
     let cause = |(manager, path): &(String, String)| StatusCause {
         reason: Some("FieldManagerConflict".to_owned()),

@@ -30,7 +30,7 @@ pub enum PatchError {
     /// The patch does not fit the object (a failed test, a missing path): 422.
     #[error("{0}")]
     Unprocessable(String),
-    /// Lists that cannot be merged: 500, as upstream answers.
+    /// Lists that cannot be merged: 500 without a reason, as upstream answers.
     #[error("{0}")]
     Unmergeable(String),
 }
@@ -50,7 +50,8 @@ impl From<PatchError> for Status {
             PatchError::Unprocessable(_) => {
                 Self::failure(Reason::Invalid, "the server rejected our request due to an error in our request")
             }
-            PatchError::Unmergeable(why) => Self::internal(why),
+            // Upstream knows no reason for these.
+            PatchError::Unmergeable(why) => Self::unexplained(why),
         }
     }
 }

@@ -211,6 +211,13 @@ impl Status {
         status
     }
 
+    /// 500 without a reason: what upstream answers where an error of its own is no Status.
+    pub fn unexplained(message: impl Into<String>) -> Self {
+        let mut status = Self::failure(Reason::InternalError, message);
+        status.0.reason = None;
+        status
+    }
+
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::failure(Reason::ServiceUnavailable, message)
     }

@@ -4,8 +4,7 @@
 //! [`follow`] keeps all of this true to the APIServices; [`check`] looks, for each that names a Service, whether that
 //! can be reached. This server's own versions have APIServices too ([`register`]).
 //!
-//! The core group is always served here, and so is `apiregistration.k8s.io`. Calls in process reach only what this
-//! server serves itself.
+//! The core group is always served here, and so is `apiregistration.k8s.io`. Calls in process pass through [`Passage`].
 //!
 //! Upstream: staging/src/k8s.io/kube-aggregator.
 
@@ -16,6 +15,7 @@ mod client;
 mod describe;
 pub(crate) mod follow;
 pub(crate) mod identity;
+mod passage;
 pub(crate) mod priority;
 mod probe;
 pub(crate) mod register;
@@ -33,6 +33,7 @@ use describe::Described;
 use priority::{Priorities, Priority};
 
 pub(crate) use client::Failure;
+pub use passage::Passage;
 
 /// Groups that no APIService can take away.
 const OWN: &[&str] = &["", "apiregistration.k8s.io"];

@@ -14,10 +14,12 @@ pub mod demand;
 pub mod dump;
 pub mod figures;
 mod follow;
+pub mod kinds;
 pub mod level;
 pub mod limits;
 pub mod queue_set;
 pub mod shuffle;
+pub mod timing;
 pub mod width;
 
 use std::collections::BTreeMap;
@@ -124,6 +126,13 @@ impl Flow {
         &self.figures
     }
 
+    /// Brings what is counted over time up to now, before it is read.
+    pub fn look(&self) {
+        let now = self.shared.now();
+        self.figures.kinds.look(now);
+        self.known.lock().values().for_each(|known| known.level.look());
+    }
+
     /// From now on the suggested objects are kept as they are suggested.
     pub fn keep_defaults(&self) {
         self.keeps_defaults.store(true, Ordering::Release);
@@ -146,7 +155,8 @@ impl Flow {
             schema.figures.watch_count.observe(watches as f64);
         }
         let about = || about(request, &schema.name, flow, self.shared.clock.now());
-        let entry = level::knock(schema, hasher.finish(), work, request.verb == "watch", about);
+        let asks = level::Asks { watches: request.verb == "watch", writes: !kinds::reads(request.verb) };
+        let entry = level::knock(schema, hasher.finish(), work, asks, about);
         Arriving { entry, ids: schema.ids.clone() }
     }
 
@@ -200,7 +210,13 @@ impl Flow {
         for level in levels {
             let (mode, share) = read(level);
             let new = || Known {
-                level: Arc::new(Level::new(level.name(), mode, 0, self.shared.clone())),
+                level: Arc::new(Level::new(
+                    level.name(),
+                    mode,
+                    0,
+                    self.shared.clone(),
+                    self.figures.of_level(level.name()),
+                )),
                 share,
                 bounds: Bounds::default(),
                 seen: Seen::default(),
@@ -230,6 +246,7 @@ impl Flow {
             }
             known.bounds = bounds;
             known.level.set_seats_max(width::seats_max(bounds.nominal));
+            known.level.set_nominal(bounds.nominal);
         }
         let demands: Vec<(Share, Bounds, Demand)> = known
             .values()

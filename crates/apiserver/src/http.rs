@@ -39,6 +39,9 @@ use connection::{Connection, Sent};
 
 pub use duration::parse as parse_duration;
 pub use handler::BODY_BYTES_MAX;
+pub(crate) use metrics::away;
+pub use query::Query;
+pub(crate) use query::check_dry_run;
 
 /// A client has this long for the handshake, and for the headers of each request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -34,6 +34,7 @@ pub mod http;
 mod registry;
 pub mod seal;
 
+pub use aggregation::Passage;
 pub use answer::{Answer, Payload, WatchStream};
 pub use authn::Caller;
 pub use cache::{Entry, Listed, Out, Step};

@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 /// How often a file is looked at without being told: events of network file systems do not come (upstream's
 /// interval).
@@ -39,6 +40,8 @@ pub struct Figures {
     reloads: Family<Reload, Counter>,
     times: Family<Reload, Gauge>,
     info: Family<Info, Gauge>,
+    /// How often a changed file was taken or refused.
+    outcomes: watch::Sender<u64>,
 }
 
 /// `sha256:...` of what must not be shown as it is.
@@ -78,10 +81,16 @@ impl Figures {
         self.info.get_or_create(&labels).set(1);
     }
 
+    /// Counts how often a changed file was taken, or refused; what it says is in effect when it is counted.
+    pub fn outcomes(&self) -> watch::Receiver<u64> {
+        self.outcomes.subscribe()
+    }
+
     fn reloaded(&self, status: &'static str, clock: Clock) {
         let labels = Reload { apiserver_id_hash: self.server_id_hash.lock().clone(), status };
         self.reloads.get_or_create(&labels).inc();
         self.times.get_or_create(&labels).set(clock.now().as_second());
+        self.outcomes.send_modify(|count| *count += 1);
     }
 }
 
@@ -133,8 +142,8 @@ pub async fn follow(
         match apply(&text) {
             Ok(()) => {
                 tracing::info!(path = %path.display(), "the configuration was reloaded");
-                figures.reloaded("success", clock);
                 figures.in_use(&text);
+                figures.reloaded("success", clock);
                 (used, refused) = (text, None);
             }
             Err(why) => {

@@ -345,7 +345,7 @@ impl Server {
     }
 
     /// The trail of a request in this process.
-    fn trail(&self, caller: &Arc<Caller>, call: &Call) -> Option<Arc<audit::Trail>> {
+    pub(crate) fn trail(&self, caller: &Arc<Caller>, call: &Call) -> Option<Arc<audit::Trail>> {
         let audit = self.options.audit.as_ref()?;
         let asked = Asked::of(call);
         let attributes = asked.attributes(caller, call);
@@ -362,7 +362,7 @@ impl Server {
         })
     }
 
-    async fn authorize_recorded(
+    pub(crate) async fn authorize_recorded(
         &self,
         caller: &Caller,
         call: &Call,

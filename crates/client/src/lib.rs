@@ -13,6 +13,7 @@ pub mod queue;
 pub mod recorder;
 pub mod reflector;
 pub mod transport;
+pub mod wire;
 
 pub use bytes::Bytes;
 pub use client::{Client, ListOptions};

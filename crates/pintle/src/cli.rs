@@ -137,6 +137,13 @@ pub struct ServerArgs {
     /// Turns versions of the API on or off: batch/v1=false, api/all=false,v1=true, apps/v1/deployments=false
     #[arg(long, value_name = "SETTINGS", value_delimiter = ',')]
     pub runtime_config: Vec<String>,
+    /// How many requests that change nothing may be under way at once; with those that do, their number is shared out
+    /// among the priority levels
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub max_requests_inflight: usize,
+    /// How many requests that change something may be under way at once
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub max_mutating_requests_inflight: usize,
     /// How long the API serves on as before after SIGTERM, while /readyz already says no
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = apiserver::http::parse_duration)]
     pub shutdown_delay_duration: Duration,

@@ -63,6 +63,9 @@ fn check(arguments: &ServerArgs) -> Result<()> {
     if arguments.token.is_some() {
         bail!("--token: nodes cannot join another server yet; leave it out");
     }
+    if arguments.max_requests_inflight.saturating_add(arguments.max_mutating_requests_inflight) == 0 {
+        bail!("--max-requests-inflight and --max-mutating-requests-inflight: at least one must be above 0");
+    }
     arguments.audit.options(Path::new("audit.log"))?;
     lives(arguments)?;
     admission_settings(arguments, Clock::system(), &Random::system())?;
@@ -272,6 +275,8 @@ fn server_options(common: &Common, certificates: &Arc<Certificates>) -> Result<a
             node_ports: resources::core::service::allocate::NODE_PORTS,
         },
         openid: Some((pki::openid::configuration(&issuer, &jwks_uri)?, pki::openid::jwks(&keys))),
+        reads_len_max: common.arguments.max_requests_inflight,
+        writes_len_max: common.arguments.max_mutating_requests_inflight,
         ..apiserver::Options::default()
     })
 }

@@ -111,6 +111,15 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Compacts the store: it knows nothing any more but what is.
+    ///
+    /// # Errors
+    /// If the store does not.
+    pub async fn forget_history(&self) -> Result<()> {
+        let store = self.server.store();
+        store.compact(store.revision()).await.context("compacting the store")
+    }
+
     /// Starts a node agent over a fake runtime of its own.
     async fn add_node(&mut self, name: &str, number: usize, random: &Random) -> Result<()> {
         let tasks = self.tasks.child();

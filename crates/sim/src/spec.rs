@@ -6,6 +6,7 @@ mod answer;
 mod block;
 mod compare;
 mod console;
+pub mod coverage;
 mod request;
 mod run;
 mod submit;

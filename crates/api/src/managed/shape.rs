@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::go;
 use crate::schema::{self, Definition};
 
 /// The type of an object whose fields are owned.
@@ -83,13 +84,13 @@ impl Shape {
 
     fn walk(&self, value: &Value, path: &str, problems: &mut Vec<String>) {
         let mut wrong = |expected: &str, got: String| problems.push(format!("{path}: expected {expected}, got {got}"));
-        let unstructured = || format!("&value.valueUnstructured{{Value:{}}}", go_syntax(value));
+        let unstructured = || format!("&value.valueUnstructured{{Value:{}}}", go::syntax(value));
         match (&self.form, value) {
             (_, Value::Null) | (Form::Any, _) => {}
             (Form::Text, Value::String(_)) | (Form::Number, Value::Number(_)) | (Form::Boolean, Value::Bool(_)) => {}
             (Form::Text, _) => wrong("string", unstructured()),
-            (Form::Number, _) => wrong("numeric (int or float)", go_type(value).to_owned()),
-            (Form::Boolean, _) => wrong("boolean", format!("&{{{}}}", go_plain(value))),
+            (Form::Number, _) => wrong("numeric (int or float)", go::type_of(value).to_owned()),
+            (Form::Boolean, _) => wrong("boolean", format!("&{{{}}}", go::plain(value))),
             (Form::Fields(..), Value::Object(map)) => {
                 for (name, value) in map {
                     let path = format!("{path}.{name}");
@@ -99,9 +100,9 @@ impl Shape {
                     }
                 }
             }
-            (Form::Fields(..), _) => wrong("map", format!("&{{{}}}", go_plain(value))),
+            (Form::Fields(..), _) => wrong("map", format!("&{{{}}}", go::plain(value))),
             (Form::List(of, items), Value::Array(list)) => check_list(of, items, list, path, problems),
-            (Form::List(..), _) => wrong("list", format!("&{{{}}}", go_plain(value))),
+            (Form::List(..), _) => wrong("list", format!("&{{{}}}", go::plain(value))),
             (Form::BuiltIn(definition), value) => {
                 let checked = schema::check(value, definition);
                 let unknown = checked.unknown.iter().map(|name| format!("{path}.{name}: field not declared in schema"));
@@ -145,51 +146,5 @@ fn check_list(of: &Shape, items: &Items, list: &[Value], path: &str, problems: &
             seen.push(step.clone());
         }
         of.walk(item, &format!("{path}{}", step.unwrap_or_else(|| format!("[{index}]"))), problems);
-    }
-}
-
-/// A value's type in Go.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
-}
-
-/// A value as Go's `%#v` writes it.
-fn go_syntax(value: &Value) -> String {
-    match value {
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(go_syntax).collect();
-            format!("[]interface {{}}{{{}}}", items.join(", "))
-        }
-        Value::Object(map) => {
-            let mut fields: Vec<String> =
-                map.iter().map(|(key, value)| format!("{key:?}:{}", go_syntax(value))).collect();
-            fields.sort_unstable();
-            format!("map[string]interface {{}}{{{}}}", fields.join(", "))
-        }
-        Value::Null => "interface {}(nil)".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// A value as Go's `%v` writes it.
-fn go_plain(value: &Value) -> String {
-    match value {
-        Value::Array(items) => format!("[{}]", items.iter().map(go_plain).collect::<Vec<_>>().join(" ")),
-        Value::Object(map) => {
-            let mut fields: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", go_plain(value))).collect();
-            fields.sort_unstable();
-            format!("map[{}]", fields.join(" "))
-        }
-        Value::String(text) => text.clone(),
-        Value::Null => "<nil>".to_owned(),
-        other => other.to_string(),
     }
 }

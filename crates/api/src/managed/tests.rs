@@ -385,3 +385,99 @@ fn items_of_both_are_in_the_configurations_order() {
         assert_eq!(merged, wanted.replace(' ', ""), "{config} onto {live}");
     }
 }
+
+/// A value of a type; two numbers give two values, where the type has more than one that is not empty.
+fn sample(type_: &schema::Type, n: usize) -> Value {
+    use schema::Type;
+    match type_ {
+        Type::String | Type::IntOrString | Type::Any => json!(format!("v{n}")),
+        Type::Bytes => json!(["YQ==", "Yg=="][n % 2]),
+        Type::Time => json!(format!("2026-01-01T00:00:0{n}Z")),
+        Type::Boolean => json!(true),
+        Type::Int32 | Type::Int64 | Type::Double => json!(n + 1),
+        Type::Quantity => json!((n + 1).to_string()),
+        Type::Object => json!({"a": format!("v{n}")}),
+        Type::List(item) => json!([sample(item, n)]),
+        Type::Map(value) => json!({"k": sample(value, n)}),
+        Type::Struct(_) => {
+            let mut found = json!({});
+            if let Some(property) = plain_properties(type_).first() {
+                found[property.name] = sample(&property.type_, n);
+            }
+            found
+        }
+    }
+}
+
+fn plain_properties(type_: &schema::Type) -> Vec<&'static schema::Property> {
+    use schema::Type;
+    let plain = |property: &&schema::Property| matches!(property.type_, Type::String | Type::Int32 | Type::Int64);
+    type_.definition().map(|own| own.properties.iter().filter(plain).collect()).unwrap_or_default()
+}
+
+/// What two appliers want of one field, and whether they can both have it; `None` where nothing can be told apart.
+fn two_wishes(property: &schema::Property) -> Option<(Value, Value, bool)> {
+    use schema::{ListType, Type};
+    let (one, two, shared) = match &property.type_ {
+        Type::List(item) if property.list_type == Some(ListType::Map) => {
+            let keyed = |n: usize| {
+                let mut found = json!({});
+                for key in &property.list_map_keys {
+                    found[*key] = sample(&item.definition()?.property(key)?.type_, n);
+                }
+                Some(json!([found]))
+            };
+            (keyed(0)?, keyed(1)?, true)
+        }
+        Type::List(item) => {
+            let shared = property.list_type == Some(ListType::Set);
+            (json!([sample(item, 0)]), json!([sample(item, 1)]), shared)
+        }
+        Type::Map(value) => (json!({"x": sample(value, 0)}), json!({"y": sample(value, 1)}), !property.map_atomic),
+        Type::Struct(_) => {
+            let own = plain_properties(&property.type_);
+            let [first, second, ..] = own.as_slice() else { return None };
+            let atomic = property.map_atomic || property.type_.definition()?.map_atomic;
+            let wish = |of: &schema::Property| {
+                let mut found = json!({});
+                found[of.name] = sample(&of.type_, 0);
+                found
+            };
+            (wish(first), wish(second), !atomic)
+        }
+        _ => return None,
+    };
+    (one != two).then_some((one, two, shared))
+}
+
+/// Every list and map of the API, by the table of upstream's facts: what is keyed, a set or granular is shared by two
+/// appliers, what is atomic is one's alone.
+#[test]
+fn every_list_and_map_is_shared_as_the_table_says() {
+    let by = |manager| Writer { api_version: "", ..writer(manager, 1) };
+    let (mut shared_len, mut atomic_len) = (0, 0);
+    for definition in schema::all() {
+        for property in definition.properties.iter().filter(|property| property.name != "metadata") {
+            let Some((one, two, shared)) = two_wishes(property) else { continue };
+            let place = format!("{}.{}", definition.name, property.name);
+            let config = |value: &Value| {
+                let mut config = json!({});
+                config[property.name] = value.clone();
+                config
+            };
+            let live = apply(None, config(&one), definition.into(), &by("one"), false).expect(&place);
+            let merged = apply(Some(&live), config(&two), definition.into(), &by("two"), false);
+            if !shared {
+                assert!(matches!(merged, Err(ApplyError::Conflict { .. })), "{place} is atomic: {merged:?}");
+                atomic_len += 1;
+                continue;
+            }
+            let merged = merged.unwrap_or_else(|error| panic!("{place} is shared: {error}"));
+            let len = |value: &Value| value.as_array().map(Vec::len).or(value.as_object().map(Map::len)).unwrap_or(0);
+            let found = &merged[property.name];
+            assert_eq!(len(found), len(&one) + len(&two), "{place}: {found}");
+            shared_len += 1;
+        }
+    }
+    assert!(shared_len > 300 && atomic_len > 200, "{shared_len} shared, {atomic_len} atomic");
+}

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::PatchError;
+use crate::go;
 use crate::schema::{Definition, Type};
 
 const PATCH: &str = "$patch";
@@ -78,8 +79,14 @@ fn malformed(what: &str) -> PatchError {
 }
 
 fn no_merge_key(map: &Object, key: &str) -> PatchError {
-    let map = Value::Object(map.clone());
+    let map = go::plain(&Value::Object(map.clone()));
     PatchError::Unmergeable(format!("map: {map} does not contain declared merge key: {key}"))
+}
+
+fn unknown_directive(map: Object) -> PatchError {
+    let directive = map.get(PATCH).map(go::plain).unwrap_or_default();
+    let map = go::plain(&Value::Object(map));
+    PatchError::Unmergeable(format!("unknown patch type: {directive} in map: {map}"))
 }
 
 fn bad_type(expected: &str, value: &Value) -> PatchError {
@@ -106,15 +113,15 @@ pub(super) fn apply(object: Value, patch: Value, definition: &'static Definition
 }
 
 fn merge_map(mut original: Object, mut patch: Object, fields: Fields) -> Result<Object, PatchError> {
-    if let Some(directive) = patch.shift_remove(PATCH) {
-        return match directive.as_str() {
-            Some("replace") => Ok(patch),
-            Some("delete") => Ok(Object::new()),
-            _ => {
-                let map = Value::Object(patch);
-                Err(PatchError::Unmergeable(format!("unknown patch type: {directive} in map: {map}")))
-            }
-        };
+    let directive = patch.get(PATCH).map(|directive| directive.as_str().unwrap_or_default().to_owned());
+    match directive.as_deref() {
+        None => {}
+        Some("replace") => {
+            patch.shift_remove(PATCH);
+            return Ok(patch);
+        }
+        Some("delete") => return Ok(Object::new()),
+        Some(_) => return Err(unknown_directive(patch)),
     }
     retain_keys(&mut original, &mut patch)?;
     let orders: Vec<String> = patch.keys().filter(|key| key.starts_with(ELEMENT_ORDER)).cloned().collect();
@@ -213,8 +220,9 @@ fn items_are_maps(lists: [&[Value]; 2]) -> Result<bool, PatchError> {
     }
     let same = |item: &Value| std::mem::discriminant(item) == std::mem::discriminant(first);
     if !all.all(same) {
-        let lists = Value::from(lists.map(<[Value]>::to_vec).to_vec());
-        return Err(PatchError::Unmergeable(format!("list element types are not identical: {lists}")));
+        let lists: Vec<String> = lists.map(|list| go::plain(&list.to_vec().into())).to_vec();
+        let lists = lists.join(" ");
+        return Err(PatchError::Unmergeable(format!("list element types are not identical: [{lists}]")));
     }
     Ok(first.is_object())
 }
@@ -266,7 +274,7 @@ fn fits_order(change: &[Value], order: &[Value], merge_key: &str) -> Result<(), 
             return Err(no_merge_key(map, merge_key));
         }
         if !rest.any(|other| identity(other, merge_key) == identity(item, merge_key)) {
-            let (change, order) = (Value::from(change.to_vec()), Value::from(order.to_vec()));
+            let (change, order) = (go::plain(&change.to_vec().into()), go::plain(&order.to_vec().into()));
             return Err(PatchError::Unmergeable(format!(
                 "The order in patch list:\n{change}\n doesn't match {ELEMENT_ORDER} list:\n{order}\n"
             )));
@@ -340,9 +348,7 @@ fn special_items(
             Some(Value::String(directive)) if directive == "merge" => {
                 return Err(PatchError::Unmergeable("merging lists cannot yet be specified in the patch".to_owned()));
             }
-            Some(directive) => {
-                return Err(PatchError::Unmergeable(format!("unknown patch type: {directive} in map: {item}")));
-            }
+            Some(_) => return Err(unknown_directive(map.clone())),
         }
     }
     Ok(if replace { (plain, Vec::new()) } else { (original, plain) })

@@ -123,7 +123,7 @@ fn strategic_directives() {
     let found = pod(containers(), json!({"containers": [{"image": "x"}]}));
     assert_eq!(
         found,
-        Err(PatchError::Unmergeable(r#"map: {"image":"x"} does not contain declared merge key: name"#.to_owned()))
+        Err(PatchError::Unmergeable("map: map[image:x] does not contain declared merge key: name".to_owned()))
     );
 }
 

@@ -22,7 +22,10 @@ impl super::Plugin for Plugin {
     }
 
     fn admit<'a>(&'a self, request: &'a mut Request<'_>) -> BoxFuture<'a, Result<(), Status>> {
-        Box::pin(admit(request))
+        Box::pin(async move {
+            let clock = request.server.options().clock;
+            crate::http::away(clock, admit(request)).await
+        })
     }
 }
 

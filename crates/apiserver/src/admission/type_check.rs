@@ -3,14 +3,14 @@
 //! Upstream: apiserver/pkg/admission/plugin/policy/validating/typechecking.go,
 //! pkg/controller/validatingadmissionpolicystatus.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::admissionregistration::v1::{
     ExpressionWarning, NamedRuleWithOperations, TypeChecking, ValidatingAdmissionPolicy, ValidatingAdmissionPolicySpec,
 };
-use api::{Body, Call, Kind, Object, Options, Status, Target, Typed, Verb, WatchEvent};
+use api::{Body, Call, Kind, Object, Options, Target, Typed, Verb, WatchEvent};
 use cel::{Environment, Type};
 
 use super::declared;
@@ -24,25 +24,43 @@ const TYPES_LEN_MAX: usize = 10;
 const WATCH_AGAIN: Duration = Duration::from_millis(200);
 const FIELD_MANAGER: &str = "validatingadmissionpolicy-status-controller";
 
-/// Keeps the status of every policy until the server ends.
+/// Keeps the status of every policy until the server ends: checks a policy when it changes, and all of them when what
+/// is served does. (Upstream's looks at a policy once a generation; a schema that changes later goes unnoticed there.)
 pub(crate) async fn follow(server: Arc<Server>) {
     let caller = Arc::new(Caller::apiserver());
     let target = Target::kind(ValidatingAdmissionPolicy::KIND);
+    let mut served = server.description_changes();
+    // Policies that changed while they were checked anew: their next event is as good as a change of schema.
+    let mut due = BTreeSet::new();
     loop {
         let options = Options { allow_watch_bookmarks: true, ..Options::default() };
         let call = Call { verb: Verb::Watch, target: target.clone(), options, body: Body::None };
         if let Ok(stream) = server.watch(&caller, call).await {
             let mut stream = stream.passing();
-            while let Some(event) = stream.next().await {
-                let object = match event {
-                    WatchEvent::Added(object) | WatchEvent::Modified(object) => object,
-                    WatchEvent::Deleted(_) | WatchEvent::Bookmark { .. } => continue,
-                    WatchEvent::Error(_) => break,
+            loop {
+                let object = tokio::select! {
+                    biased;
+                    event = stream.next() => match event {
+                        Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => object,
+                        Some(WatchEvent::Deleted(object)) => {
+                            due.remove(object.name());
+                            continue;
+                        }
+                        Some(WatchEvent::Bookmark { .. }) => continue,
+                        Some(WatchEvent::Error(_)) | None => break,
+                    },
+                    _ = served.changed() => {
+                        for policy in server.lookup().list::<ValidatingAdmissionPolicy>(None) {
+                            if !keep(&server, &caller, &policy, true).await {
+                                due.insert(policy.name().to_owned());
+                            }
+                        }
+                        continue;
+                    }
                 };
                 let Some(policy) = api::downcast_arc::<ValidatingAdmissionPolicy>(object) else { continue };
-                if let Err(error) = keep(&server, &caller, &policy).await {
-                    tracing::warn!(policy = policy.name(), %error, "a policy's status could not be written");
-                }
+                let anew = due.remove(policy.name());
+                keep(&server, &caller, &policy, anew).await;
             }
         }
         tokio::select! {
@@ -52,13 +70,19 @@ pub(crate) async fn follow(server: Arc<Server>) {
     }
 }
 
-async fn keep(server: &Arc<Server>, caller: &Arc<Caller>, policy: &ValidatingAdmissionPolicy) -> Result<(), Status> {
+/// Checks a policy of which that was not done yet, or `anew`. False: another version of it is on its way.
+async fn keep(server: &Arc<Server>, caller: &Arc<Caller>, policy: &ValidatingAdmissionPolicy, anew: bool) -> bool {
     let generation = policy.metadata.generation.unwrap_or_default();
-    let observed = policy.status.as_ref().and_then(|status| status.observed_generation).unwrap_or_default();
-    if generation <= observed {
-        return Ok(());
+    let status = policy.status.as_ref();
+    let observed = status.and_then(|status| status.observed_generation).unwrap_or_default();
+    if generation <= observed && !anew {
+        return true;
     }
     let warnings = policy.spec.as_ref().map(|spec| check(spec, server.lookup().catalog())).unwrap_or_default();
+    let told = status.and_then(|status| status.type_checking.as_ref()?.expression_warnings.as_deref());
+    if generation <= observed && told.unwrap_or_default() == warnings {
+        return true;
+    }
     let mut new = policy.clone();
     let status = new.status.get_or_insert_default();
     status.observed_generation = Some(generation);
@@ -68,9 +92,13 @@ async fn keep(server: &Arc<Server>, caller: &Arc<Caller>, policy: &ValidatingAdm
     call.options.field_manager = Some(FIELD_MANAGER.to_owned());
     call.body = Body::Object(Arc::new(new));
     match server.call(caller, call).await {
-        // Another version is on its way, or it is gone: the event comes.
-        Err(status) if !matches!(status.code(), 404 | 409) => Err(status),
-        _ => Ok(()),
+        // It is gone, or another version is on its way: the event comes.
+        Err(status) if matches!(status.code(), 404 | 409) => false,
+        Err(error) => {
+            tracing::warn!(policy = policy.name(), %error, "a policy's status could not be written");
+            true
+        }
+        Ok(_) => true,
     }
 }
 

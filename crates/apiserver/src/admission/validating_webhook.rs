@@ -27,7 +27,10 @@ impl super::Plugin for Plugin {
     }
 
     fn validate<'a>(&'a self, request: &'a mut Request<'_>) -> BoxFuture<'a, Result<(), Status>> {
-        Box::pin(validate(request))
+        Box::pin(async move {
+            let clock = request.server.options().clock;
+            crate::http::away(clock, validate(request)).await
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::available::{Verdict, View};
-use super::backend::Backend;
+use super::backend::{self, Backend};
 use super::probe;
 use crate::lookup::changed;
 use crate::{Caller, Server};
@@ -114,6 +114,7 @@ pub async fn tell(
             Some(at) => conditions[at] = next,
             None => conditions.push(next),
         }
+        let was_available = backend::is_available(&object);
         let mut next = APIService::clone(&object);
         next.status = Some(APIServiceStatus { conditions: Some(conditions) });
         let target = Target::kind(APIService::KIND).named(name).subresource("status");
@@ -122,7 +123,13 @@ pub async fn tell(
         match server.call(caller, call).await {
             Err(status) if status.code() == 409 => server.lookup().wait_fresh().await?,
             Err(status) if status.code() != 404 => return Err(status),
-            _ => return Ok(()),
+            Err(_) => return Ok(()),
+            Ok(_) => {
+                if was_available && verdict.status != "True" {
+                    server.metrics.api_service_lost(name, verdict.reason);
+                }
+                return Ok(());
+            }
         }
     }
     Ok(())

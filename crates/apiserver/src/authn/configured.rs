@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use serde_json::Value as Json;
+use tokio::sync::watch;
 
 use super::config::{Anonymous, Configuration};
 use super::figures::Figures;
@@ -83,6 +84,16 @@ impl Configured {
             crate::reload::follow(&path, text, own.clock, &own.figures.reloads, apply).await;
         });
         Ok(())
+    }
+
+    /// Counts how often the file was taken or refused after it changed.
+    pub fn reloads(&self) -> watch::Receiver<u64> {
+        self.figures.reloads.outcomes()
+    }
+
+    /// Counts how often an issuer was asked for its keys: they are in use then, or it failed.
+    pub fn fetches(&self) -> watch::Receiver<u64> {
+        self.figures.fetches.subscribe()
     }
 
     async fn token(&self, token: &str) -> Result<Option<Arc<Caller>>, BadCredentials> {

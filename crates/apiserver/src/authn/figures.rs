@@ -33,6 +33,8 @@ pub struct Figures {
     key_sets: Family<KeySet, Gauge>,
     /// Of the configuration file.
     pub reloads: Arc<crate::reload::Figures>,
+    /// How often an issuer was asked for its keys, and they are in use or it failed.
+    pub fetches: tokio::sync::watch::Sender<u64>,
 }
 
 impl Default for Figures {
@@ -42,6 +44,7 @@ impl Default for Figures {
             fetched: Family::default(),
             key_sets: Family::default(),
             reloads: Arc::default(),
+            fetches: tokio::sync::watch::Sender::default(),
         }
     }
 }

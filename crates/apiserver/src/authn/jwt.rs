@@ -96,9 +96,10 @@ impl Issuer {
         let fetched = self.documents(discovery_url, &mut state.0).await;
         state.1 = Some(self.clock.monotonic());
         self.figures.fetched(&self.hash, fetched.as_deref().ok(), self.clock.now().as_second());
-        let keys = KeySet::parse(&fetched?).map_err(|error| error.to_string())?;
-        self.keys.store(Some(Arc::new(keys)));
-        Ok(())
+        let parsed = fetched.and_then(|text| KeySet::parse(&text).map_err(|error| error.to_string()));
+        let done = parsed.map(|keys| self.keys.store(Some(Arc::new(keys))));
+        self.figures.fetches.send_modify(|count| *count += 1);
+        done
     }
 
     async fn documents(&self, discovery_url: &str, known: &mut Option<String>) -> Result<bytes::Bytes, String> {

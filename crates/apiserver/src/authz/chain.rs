@@ -76,6 +76,11 @@ impl Chain {
         Ok(())
     }
 
+    /// Counts how often the file was taken or refused after it changed.
+    pub fn reloads(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.figures.reloads.outcomes()
+    }
+
     /// Decides by the file from now on, and follows it. `server_id` tells servers apart in figures.
     ///
     /// # Errors

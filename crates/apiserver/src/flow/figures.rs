@@ -10,8 +10,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::demand::Seen;
+use super::kinds::Kinds;
 use super::limits::{Allotted, Bounds};
 use super::queue_set::Refusal;
+use super::timing::Timing;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfLevel {
@@ -45,11 +47,30 @@ struct Execution {
     r#type: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPhase {
+    phase: &'static str,
+    priority_level: String,
+}
+
+type Timings<L> = Family<L, Timing, fn() -> Timing>;
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 type Number = Gauge<f64, AtomicU64>;
 
 fn seconds() -> Histogram {
     Histogram::new([0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0])
+}
+
+fn seats_over_time() -> Timing {
+    Timing::new(&[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0])
+}
+
+fn requests_over_time() -> Timing {
+    Timing::new(&[0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 1.0])
+}
+
+fn demand_over_time() -> Timing {
+    Timing::new(&[0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.8, 4.0, 6.0])
 }
 
 fn lengths() -> Histogram {
@@ -89,6 +110,11 @@ pub struct Figures {
     demand_deviation: Family<OfLevel, Number>,
     demand_smoothed: Family<OfLevel, Number>,
     fair_fraction: Number,
+    seat_utilization: Timings<OfPhase>,
+    request_utilization: Timings<OfPhase>,
+    demand_over_time: Timings<OfLevel>,
+    /// Reads and writes apart.
+    pub kinds: Kinds,
 }
 
 impl Default for Figures {
@@ -116,8 +142,21 @@ impl Default for Figures {
             demand_deviation: Family::default(),
             demand_smoothed: Family::default(),
             fair_fraction: Number::default(),
+            seat_utilization: Family::new_with_constructor(seats_over_time as fn() -> Timing),
+            request_utilization: Family::new_with_constructor(requests_over_time as fn() -> Timing),
+            demand_over_time: Family::new_with_constructor(demand_over_time as fn() -> Timing),
+            kinds: Kinds::default(),
         }
     }
+}
+
+/// How a level was used over time, found once.
+#[derive(Clone)]
+pub struct LevelFigures {
+    pub seats: Timing,
+    pub executing: Timing,
+    pub waiting: Timing,
+    pub demand: Timing,
 }
 
 /// The figures of one flow schema at its level, found once.
@@ -138,6 +177,7 @@ pub struct SchemaFigures {
     pub queue_length: Histogram,
     pub estimated_seats: Histogram,
     pub watch_count: Histogram,
+    pub kinds: Kinds,
 }
 
 impl SchemaFigures {
@@ -150,6 +190,7 @@ impl SchemaFigures {
 impl Figures {
     /// Makes the figures part of `registry`.
     pub fn register(&self, registry: &mut Registry) {
+        self.kinds.register(registry);
         let registry = registry.sub_registry_with_prefix("apiserver_flowcontrol");
         registry.register("rejected_requests", "Requests that were not let in", self.rejected.clone());
         registry.register("dispatched_requests", "Requests that were let in", self.dispatched.clone());
@@ -178,6 +219,12 @@ impl Figures {
         registry.register("demand_seats_smoothed", "Seats asked for, smoothed", self.demand_smoothed.clone());
         let help = "What levels get of the seats they aim at";
         registry.register("seat_fair_frac", help, self.fair_fraction.clone());
+        let help = "Seats taken, as a part of the level's limit, over time";
+        registry.register("priority_level_seat_utilization", help, self.seat_utilization.clone());
+        let help = "Requests under way or waiting, as a part of the level's limit, over time";
+        registry.register("priority_level_request_utilization", help, self.request_utilization.clone());
+        let help = "Seats asked for, as a part of the level's nominal seats, over time";
+        registry.register("demand_seats", help, self.demand_over_time.clone());
     }
 
     pub fn of_schema(&self, level: &str, schema: &str) -> SchemaFigures {
@@ -205,7 +252,19 @@ impl Figures {
             queue_length: self.queue_lengths.get_or_create_owned(&labels),
             estimated_seats: self.estimated_seats.get_or_create_owned(&labels),
             watch_count: self.watch_counts.get_or_create_owned(&labels),
+            kinds: self.kinds.clone(),
             labels,
+        }
+    }
+
+    /// How a level is used.
+    pub fn of_level(&self, level: &str) -> LevelFigures {
+        let phase = |phase| OfPhase { phase, priority_level: level.to_owned() };
+        LevelFigures {
+            seats: self.seat_utilization.get_or_create_owned(&phase("executing")),
+            executing: self.request_utilization.get_or_create_owned(&phase("executing")),
+            waiting: self.request_utilization.get_or_create_owned(&phase("waiting")),
+            demand: self.demand_over_time.get_or_create_owned(&OfLevel { priority_level: level.to_owned() }),
         }
     }
 
@@ -237,6 +296,12 @@ impl Figures {
         let labels = OfLevel { priority_level: level.to_owned() };
         for family in [&self.nominal, &self.lower, &self.upper, &self.current] {
             family.remove(&labels);
+        }
+        self.demand_over_time.remove(&labels);
+        for phase in ["executing", "waiting"] {
+            let labels = OfPhase { phase, priority_level: level.to_owned() };
+            self.seat_utilization.remove(&labels);
+            self.request_utilization.remove(&labels);
         }
         for family in
             [&self.target, &self.demand_peak, &self.demand_average, &self.demand_deviation, &self.demand_smoothed]

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::classify::Matcher;
-use super::figures::SchemaFigures;
+use super::figures::{LevelFigures, SchemaFigures};
 use super::queue_set::{Arrival, Mode, Place, QueueSet, QueueView, Refusal, Running, Work};
 
 /// What every level is handed.
@@ -79,6 +79,7 @@ pub struct Level {
     pub name: String,
     shared: Shared,
     seats_max: AtomicU32,
+    figures: LevelFigures,
     inner: Mutex<Inner>,
 }
 
@@ -94,10 +95,32 @@ pub struct View {
 }
 
 impl Level {
-    pub fn new(name: &str, mode: Mode, limit: u32, shared: Shared) -> Self {
+    pub fn new(name: &str, mode: Mode, limit: u32, shared: Shared, figures: LevelFigures) -> Self {
         let set = QueueSet::new(mode, limit, shared.now());
         let inner = Mutex::new(Inner { set, armed: false });
-        Self { name: name.to_owned(), shared, seats_max: AtomicU32::new(1), inner }
+        let level = Self { name: name.to_owned(), shared, seats_max: AtomicU32::new(1), figures, inner };
+        level.note_room(mode);
+        level
+    }
+
+    /// How many may wait, for the figures.
+    fn note_room(&self, mode: Mode) {
+        if let Mode::Queue(queuing) = mode {
+            let room = f64::from(queuing.queues) * queuing.queue_len_max as f64;
+            self.figures.waiting.set_limit(self.shared.now(), room);
+        }
+    }
+
+    /// The seats it is due by shares, for the figures.
+    pub fn set_nominal(&self, seats: u32) {
+        self.figures.demand.set_limit(self.shared.now(), seats.into());
+    }
+
+    /// Brings the figures over time up to now.
+    pub fn look(&self) {
+        let now = self.shared.now();
+        let LevelFigures { seats, executing, waiting, demand } = &self.figures;
+        [seats, executing, waiting, demand].into_iter().for_each(|timing| timing.advance(now));
     }
 
     /// The most seats that one request may take.
@@ -110,6 +133,7 @@ impl Level {
     }
 
     pub fn configure(self: &Arc<Self>, mode: Mode) {
+        self.note_room(mode);
         self.with(|set, now| {
             if set.mode() != mode {
                 let limit = set.limit();
@@ -119,6 +143,9 @@ impl Level {
     }
 
     pub fn set_limit(self: &Arc<Self>, limit: u32) {
+        let now = self.shared.now();
+        self.figures.seats.set_limit(now, limit.into());
+        self.figures.executing.set_limit(now, limit.into());
         self.with(|set, now| set.set_limit(now, limit));
     }
 
@@ -160,6 +187,11 @@ impl Level {
         let mut inner = self.inner.lock();
         let done = work(&mut inner.set, now);
         self.tell(&mut inner, now);
+        let set = &inner.set;
+        self.figures.seats.set(now, set.seats_in_use().into());
+        self.figures.executing.set(now, set.executing().into());
+        self.figures.waiting.set(now, set.waiting() as f64);
+        self.figures.demand.set(now, set.seats_wanted().into());
         done
     }
 
@@ -201,8 +233,15 @@ pub enum Entry {
     Refused,
 }
 
+/// What a request is, for the figures.
+#[derive(Debug, Clone, Copy)]
+pub struct Asks {
+    pub watches: bool,
+    pub writes: bool,
+}
+
 /// Asks for seats.
-pub fn knock(schema: &Arc<Schema>, hash: u64, work: Work, watch: bool, about: impl FnOnce() -> About) -> Entry {
+pub fn knock(schema: &Arc<Schema>, hash: u64, work: Work, asks: Asks, about: impl FnOnce() -> About) -> Entry {
     let level = &schema.level;
     let figures = &schema.figures;
     figures.estimated_seats.observe(f64::from(work.seats_max()));
@@ -219,10 +258,11 @@ pub fn knock(schema: &Arc<Schema>, hash: u64, work: Work, watch: bool, about: im
     match (arrival, receiver) {
         (Arrival::Runs(running), _) => {
             figures.waited.observe(0.0);
-            Entry::Seated(Seat::new(schema.clone(), running, work, watch, now))
+            Entry::Seated(Seat::new(schema.clone(), running, work, asks, now))
         }
         (Arrival::Waits(place), Some(receiver)) => {
             figures.inqueue.inc();
+            figures.kinds.waiting(now, asks.writes, 1);
             figures.inqueue_seats.inc_by(work.seats_max().into());
             figures.queue_length.observe(place.queue_len as f64);
             let why = Refusal::Cancelled;
@@ -231,7 +271,7 @@ pub fn knock(schema: &Arc<Schema>, hash: u64, work: Work, watch: bool, about: im
                 place,
                 receiver,
                 work,
-                watch,
+                asks,
                 since: now,
                 why,
                 let_in: false,
@@ -251,7 +291,7 @@ pub struct Waiting {
     place: Place,
     receiver: oneshot::Receiver<Running>,
     work: Work,
-    watch: bool,
+    asks: Asks,
     since: Duration,
     /// Why it is not let in, if it is not.
     why: Refusal,
@@ -265,7 +305,7 @@ impl Waiting {
             Ok(Ok(running)) => {
                 self.let_in = true;
                 let now = self.schema.level.shared.now();
-                Some(Seat::new(self.schema.clone(), running, self.work, self.watch, now))
+                Some(Seat::new(self.schema.clone(), running, self.work, self.asks, now))
             }
             Ok(Err(_)) => None,
             Err(_) => {
@@ -281,7 +321,9 @@ impl Drop for Waiting {
         let figures = &self.schema.figures;
         figures.inqueue.dec();
         figures.inqueue_seats.dec_by(self.work.seats_max().into());
-        let waited = self.schema.level.shared.now().saturating_sub(self.since).as_secs_f64();
+        let now = self.schema.level.shared.now();
+        figures.kinds.waiting(now, self.asks.writes, -1);
+        let waited = now.saturating_sub(self.since).as_secs_f64();
         if self.let_in {
             figures.waited.observe(waited);
             return;
@@ -304,17 +346,18 @@ pub struct Seat {
     schema: Arc<Schema>,
     running: Option<Running>,
     seats: u32,
-    watch: bool,
+    asks: Asks,
     since: Duration,
 }
 
 impl Seat {
-    fn new(schema: Arc<Schema>, running: Running, work: Work, watch: bool, since: Duration) -> Self {
+    fn new(schema: Arc<Schema>, running: Running, work: Work, asks: Asks, since: Duration) -> Self {
         let figures = &schema.figures;
         figures.dispatched.inc();
         figures.executing.inc();
         figures.executing_seats.inc_by(work.seats_max().into());
-        Self { running: Some(running), seats: work.seats_max(), watch, since, schema }
+        figures.kinds.executing(since, asks.writes, 1);
+        Self { running: Some(running), seats: work.seats_max(), asks, since, schema }
     }
 }
 
@@ -329,6 +372,7 @@ impl Drop for Seat {
         figures.executing.dec();
         figures.executing_seats.dec_by(self.seats.into());
         let took = now.saturating_sub(self.since).as_secs_f64();
-        if self.watch { figures.watch_ran.observe(took) } else { figures.ran.observe(took) }
+        figures.kinds.executing(now, self.asks.writes, -1);
+        if self.asks.watches { figures.watch_ran.observe(took) } else { figures.ran.observe(took) }
     }
 }

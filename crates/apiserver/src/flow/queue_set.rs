@@ -370,9 +370,13 @@ impl<T> QueueSet<T> {
         self.executing
     }
 
-    #[cfg(test)]
     pub fn seats_in_use(&self) -> u32 {
         self.seats_in_use
+    }
+
+    /// Seats taken and waited for.
+    pub fn seats_wanted(&self) -> u32 {
+        self.seats_in_use + self.seats_waiting
     }
 
     pub fn mode(&self) -> Mode {

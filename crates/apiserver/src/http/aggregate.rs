@@ -83,7 +83,7 @@ pub async fn answer(
             let verb = parts.method.as_str().to_ascii_lowercase();
             let attributes = Attributes { caller, verb: &verb, what: What::Path(&path) };
             let arriving = server.flow.arrive(&attributes, |_, _| Work::seats(1));
-            let seat = seen.seat(arriving, time).await?;
+            let seat = seen.seat(server.options().clock, arriving, time).await?;
             seen.decide(server.authorize(&attributes).await)?;
             seat
         }
@@ -101,7 +101,7 @@ pub async fn answer(
                 ..Options::default()
             };
             let call = Call { verb, target, options, body: Body::None };
-            let seat = seen.seat(server.arrive(caller, &call), time).await?;
+            let seat = seen.seat(server.options().clock, server.arrive(caller, &call), time).await?;
             seen.decide(server.authorize_call(caller, &call).await)?;
             seat
         }

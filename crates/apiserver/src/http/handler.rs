@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use api::call::PatchKind;
 use api::{Body, Call, Status, Target, Timestamp, Verb};
+use base::Clock;
 use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, USER_AGENT, VARY};
 use http::{Method, Request, Response, request};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::metrics::RequestLabels;
+use super::metrics::{self, Ended, Subject};
 use super::negotiate::{self, Form, Offer, Syntax};
 use super::path::{self, Asked};
 use super::payload::Payload;
@@ -44,6 +45,10 @@ pub(super) const HEALTH_PATHS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 const ROTATE_SECRETS: &str = "/pintle/secrets/rotate";
 const ROTATE_CERTIFICATES: &str = "/pintle/certs/rotate";
 
+/// The server's own paths, as far as requests for them are counted apart.
+const OWN_PATHS: &[&str] =
+    &["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+
 pub(super) static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 static FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 static PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
@@ -54,6 +59,12 @@ pub(super) struct Seen {
     pub(super) verb: Option<&'static str>,
     /// Watches and streams: their duration says nothing.
     pub(super) long: bool,
+    /// A server-side apply.
+    applies: bool,
+    dry_run: bool,
+    method: Method,
+    /// One of the server's own paths, where no resource is asked for.
+    path: &'static str,
     /// What flow control made of the request.
     flow: Option<Arc<Ids>>,
     received: Timestamp,
@@ -63,8 +74,64 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    fn new(received: Timestamp, audit_id: HeaderValue) -> Self {
-        Self { target: None, verb: None, long: false, flow: None, received, audit_id, trail: None }
+    fn new(received: Timestamp, audit_id: HeaderValue, request: &Request<Incoming>) -> Self {
+        let path = request.uri().path();
+        Self {
+            target: None,
+            verb: None,
+            long: false,
+            applies: false,
+            dry_run: false,
+            method: request.method().clone(),
+            path: OWN_PATHS.iter().find(|own| **own == path).copied().unwrap_or_default(),
+            flow: None,
+            received,
+            audit_id,
+            trail: None,
+        }
+    }
+
+    /// What the request was about, for the counters.
+    pub(super) fn subject(&self) -> Subject {
+        let Some(target) = &self.target else {
+            let verb = match self.method {
+                Method::GET | Method::HEAD => "GET",
+                Method::POST => "POST",
+                Method::PUT => "PUT",
+                Method::PATCH => "PATCH",
+                Method::DELETE => "DELETE",
+                _ => "other",
+            };
+            return Subject { subresource: self.path.to_owned(), verb, ..Subject::new() };
+        };
+        let verb = match self.verb.unwrap_or_default() {
+            "get" => "GET",
+            "list" => "LIST",
+            "watch" => "WATCH",
+            "create" => "POST",
+            "update" => "PUT",
+            "patch" if self.applies => "APPLY",
+            "patch" => "PATCH",
+            "delete" => "DELETE",
+            "deletecollection" => "DELETECOLLECTION",
+            "CONNECT" => "CONNECT",
+            _ => "other",
+        };
+        let scope = match (&target.name, &target.namespace) {
+            (Some(_), _) => "resource",
+            (None, _) if verb == "POST" => "resource",
+            (None, Some(_)) => "namespace",
+            (None, None) => "cluster",
+        };
+        Subject {
+            group: target.group.to_string(),
+            resource: target.resource.to_string(),
+            scope,
+            subresource: target.subresource.as_deref().unwrap_or_default().to_owned(),
+            verb,
+            version: target.version.to_string(),
+            ..Subject::new()
+        }
     }
 
     /// Remembers what the authorizers said.
@@ -81,9 +148,9 @@ impl Seen {
     }
 
     /// Waits for the request's turn; one that is answered in `time` waits a quarter of it at most.
-    pub(super) async fn seat(&mut self, arriving: Arriving, time: Duration) -> Result<Seat, Status> {
+    pub(super) async fn seat(&mut self, clock: Clock, arriving: Arriving, time: Duration) -> Result<Seat, Status> {
         self.flow = Some(arriving.ids());
-        arriving.seat(time / 4).await
+        metrics::away(clock, arriving.seat(time / 4)).await
     }
 
     /// Begins the request's record. `caller`: who proved to be who, if anybody did.
@@ -157,9 +224,9 @@ fn attempted(parts: &request::Parts, peer: &Peer) -> String {
 /// Answers one request.
 pub async fn handle(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Payload> {
     let began = server.options.clock.monotonic();
-    server.metrics.inflight.inc();
-    let mut seen = Seen::new(server.now(), audit_id(&server, &request));
-    let answered = base::task::catch("request", answer(&server, &peer, request, &mut seen)).await;
+    let mut seen = Seen::new(server.now(), audit_id(&server, &request), &request);
+    let answering = base::task::catch("request", answer(&server, &peer, request, &mut seen));
+    let (answered, away) = metrics::measured(answering).await;
     let trail = seen.trail.take();
     let mut response = answered.unwrap_or_else(|| {
         server.metrics.panicked();
@@ -176,24 +243,20 @@ pub async fn handle(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incom
         }
     }
     let headers = response.headers_mut();
-    headers.insert(&AUDIT_ID, seen.audit_id);
+    headers.insert(&AUDIT_ID, seen.audit_id.clone());
     if let Some(ids) = &seen.flow {
         headers.insert(&FLOW_SCHEMA, ids.flow_schema.clone());
         headers.insert(&PRIORITY_LEVEL, ids.priority_level.clone());
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-    server.metrics.inflight.dec();
-    let target = seen.target.unwrap_or_default();
-    let labels = RequestLabels {
-        code: response.status().as_u16(),
-        group: target.group.into_owned(),
-        version: target.version.into_owned(),
-        resource: target.resource.into_owned(),
-        subresource: target.subresource.unwrap_or_default().into_owned(),
-        verb: seen.verb.unwrap_or("other"),
-    };
-    let took = if seen.long { Duration::ZERO } else { server.options.clock.monotonic() - began };
-    server.metrics.answered(&labels, took);
+    let subject = seen.subject();
+    let took = (!seen.long).then(|| server.options.clock.monotonic() - began);
+    let ended = Ended { code: response.status().as_u16(), dry_run: seen.dry_run, took, away };
+    server.metrics.answered(&subject, ended);
+    if matches!(subject.verb, "GET" | "LIST") && !seen.long {
+        let sizes = server.metrics.response_size(&subject);
+        response = response.map(|payload| payload.measured(sizes));
+    }
     response
 }
 
@@ -302,7 +365,7 @@ async fn other_path(
     let verb = parts.method.as_str().to_ascii_lowercase();
     let attributes = Attributes { caller, verb: &verb, what: What::Path(path) };
     let arriving = server.flow.arrive(&attributes, |_, _| Work::seats(1));
-    let _seat = seen.seat(arriving, time).await?;
+    let _seat = seen.seat(server.options.clock, arriving, time).await?;
     seen.decide(server.authorize(&attributes).await)?;
     if let Some(response) = health::answer(server, path, query).await {
         return Ok(response);
@@ -342,7 +405,10 @@ async fn other_path(
     }
     match (path, &server.options.openid) {
         ("/version", _) => text("application/json", version(server)),
-        ("/metrics", _) => text("text/plain; version=0.0.4; charset=utf-8", server.metrics.text()),
+        ("/metrics", _) => text("text/plain; version=0.0.4; charset=utf-8", {
+            server.flow.look();
+            server.metrics.text()
+        }),
         ("/.well-known/openid-configuration", Some((configuration, _))) => {
             text("application/json", configuration.clone())
         }
@@ -456,13 +522,14 @@ async fn start_watch(
 ) -> Result<Response<Payload>, Status> {
     let Wanted { target, verb, parts, query, .. } = wanted;
     let call = Call { verb, target, options: query.options(verb)?, body: Body::None };
-    let seat = seen.seat(server.arrive(caller, &call), REQUEST_TIMEOUT).await?;
+    let seat = seen.seat(server.options.clock, server.arrive(caller, &call), REQUEST_TIMEOUT).await?;
     seen.decide(server.authorize_call(caller, &call).await)?;
     let resource = server.shown_resource(&call)?;
     let offer = Offer { shapes: true, protobuf: !resource.kind().is_custom(), stream: true };
     let form = negotiate::accept(&parts.headers, offer)?;
     let include = Included::parse(query.get("includeObject"))?;
-    let counting = server.metrics.watching(resource.group(), resource.plural());
+    let events = server.metrics.watch_events(resource.group(), resource.kind().version, resource.plural());
+    let counting = (events, server.metrics.long(&seen.subject()));
     let mut stream = server.start_watch(resource, &call, false).await?.seated(seat);
     if let Some(trail) = seen.trail() {
         trail.sent(200);
@@ -481,8 +548,10 @@ async fn ordinary(
 ) -> Result<Response<Payload>, Status> {
     let Wanted { target, verb, parts, body, query, .. } = wanted;
     let mut call = Call { verb, target, options: query.options(verb)?, body: Body::None };
+    seen.dry_run = call.options.dry_run;
+    seen.applies = verb == Verb::Patch && matches!(negotiate::patch(&parts.headers), Ok(PatchKind::Apply));
     name_manager(&mut call, &parts);
-    let _seat = seen.seat(server.arrive(caller, &call), time).await?;
+    let _seat = seen.seat(server.options.clock, server.arrive(caller, &call), time).await?;
     // Asked before the body is read, so that nobody sends us bodies in vain.
     seen.decide(server.authorize_call(caller, &call).await)?;
     let resource = server.shown_resource(&call)?;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::{Instant, Sleep};
 
 use crate::audit::Trail;
@@ -38,9 +39,45 @@ impl Payload {
         Self::Bytes(Bytes::new())
     }
 
+    /// The same; its length is noted when it is sent, or given up.
+    pub fn measured(self, sizes: Histogram) -> Self {
+        match self {
+            Self::Bytes(bytes) => {
+                sizes.observe(bytes.len() as f64);
+                Self::Bytes(bytes)
+            }
+            Self::Chunks(chunks) => Self::Chunks(Box::new(Measured { chunks, bytes: 0, sizes })),
+            other => other,
+        }
+    }
+
     /// Another server's body, until a time; recorded as over when it is dropped.
     pub fn timed(body: Incoming, until: Instant, trail: Option<Arc<Trail>>) -> Self {
         Self::Timed(Box::new(Timed { body, until: Box::pin(tokio::time::sleep_until(until)), _trail: trail }))
+    }
+}
+
+/// Chunks whose length is counted.
+struct Measured {
+    chunks: Box<dyn Iterator<Item = Bytes> + Send>,
+    bytes: u64,
+    sizes: Histogram,
+}
+
+impl Iterator for Measured {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.next()?;
+        self.bytes += chunk.len() as u64;
+        Some(chunk)
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        let bytes = self.bytes as f64;
+        self.sizes.observe(bytes);
     }
 }
 

@@ -16,6 +16,36 @@ const FIELD_MANAGER_LEN_MAX: usize = 128;
 #[derive(Debug, Default)]
 pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
+/// Upstream's `ValidateDryRun`.
+pub fn check_dry_run<T: AsRef<str>>(errors: &mut FieldErrors, asked: &[T]) {
+    if asked.iter().any(|value| value.as_ref() != "All") {
+        let asked: Vec<&str> = asked.iter().map(AsRef::as_ref).collect();
+        errors.not_supported(&Path::new("dryRun"), asked, &["All"]);
+    }
+}
+
+/// Upstream's `ValidateFieldManager`: not too long, and all of it can be printed.
+fn check_manager(errors: &mut FieldErrors, name: &str) {
+    let path = Path::new("fieldManager");
+    if name.len() > FIELD_MANAGER_LEN_MAX {
+        errors.too_long(&path, FIELD_MANAGER_LEN_MAX);
+    }
+    for (position, character) in name.char_indices().filter(|(_, character)| !is_printed(*character)) {
+        let code = u32::from(character);
+        errors.invalid(&path, name, format!("invalid character U+{code:04X} (at position {position})"));
+    }
+}
+
+/// As Go's `unicode.IsPrint`, of what is in use: of all spaces only the plain one is.
+fn is_printed(character: char) -> bool {
+    let format = matches!(
+        character,
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    );
+    let private = matches!(character, '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..);
+    character == ' ' || !(character.is_control() || character.is_whitespace() || format || private)
+}
+
 impl<'a> Query<'a> {
     pub fn parse(text: Option<&'a str>) -> Self {
         Self(form_urlencoded::parse(text.unwrap_or_default().as_bytes()).collect())
@@ -82,6 +112,10 @@ impl<'a> Query<'a> {
     pub fn options(&self, verb: Verb) -> Result<Options, Status> {
         let not_negative = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
         let mut errors = FieldErrors::new();
+        let dry_runs: Vec<&str> = self.all("dryRun").collect();
+        let field_manager = self.text("fieldManager");
+        check_manager(&mut errors, field_manager.as_deref().unwrap_or_default());
+        check_dry_run(&mut errors, &dry_runs);
         let field_validation = match self.get("fieldValidation").unwrap_or_default() {
             "" | "Warn" => FieldValidation::Warn,
             "Ignore" => FieldValidation::Ignore,
@@ -92,14 +126,6 @@ impl<'a> Query<'a> {
                 FieldValidation::Warn
             }
         };
-        let dry_runs: Vec<&str> = self.all("dryRun").collect();
-        for value in dry_runs.iter().filter(|value| **value != "All") {
-            errors.not_supported(&Path::new("dryRun"), *value, &["All"]);
-        }
-        let field_manager = self.text("fieldManager");
-        if field_manager.as_ref().is_some_and(|name| name.len() > FIELD_MANAGER_LEN_MAX) {
-            errors.too_long(&Path::new("fieldManager"), FIELD_MANAGER_LEN_MAX);
-        }
         let kind = match verb {
             Verb::Create => Some("CreateOptions"),
             Verb::Update => Some("UpdateOptions"),

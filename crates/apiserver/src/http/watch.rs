@@ -7,8 +7,9 @@ use api::protobuf::watch_event;
 use api::{Status, Timestamp};
 use base::Clock;
 use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 
-use super::metrics::Watching;
+use super::metrics::Long;
 use super::negotiate::{Form, Shape, Syntax};
 use super::payload::Payload;
 use super::protobuf::Writer;
@@ -24,7 +25,8 @@ struct State {
     form: Form,
     include: Included,
     clock: Clock,
-    counting: Watching,
+    events: Counter,
+    _under_way: Long,
     /// Table columns are sent with the first event only.
     headed: bool,
     ended: bool,
@@ -32,9 +34,24 @@ struct State {
 }
 
 /// The body of a watch.
-pub fn body(stream: WatchStream, form: Form, include: Included, clock: Clock, counting: Watching) -> Payload {
-    let state =
-        State { stream, form, include, clock, counting, headed: false, ended: false, protobuf: Writer::default() };
+pub fn body(
+    stream: WatchStream,
+    form: Form,
+    include: Included,
+    clock: Clock,
+    (events, under_way): (Counter, Long),
+) -> Payload {
+    let state = State {
+        stream,
+        form,
+        include,
+        clock,
+        events,
+        _under_way: under_way,
+        headed: false,
+        ended: false,
+        protobuf: Writer::default(),
+    };
     Payload::Stream(Box::pin(futures_util::stream::unfold(state, |mut state| async move {
         let chunk = state.next().await?;
         Some((chunk, state))
@@ -67,14 +84,14 @@ impl State {
                         break;
                     }
                 }
-                self.counting.sent(events.len() as u64);
+                self.events.inc_by(events.len() as u64);
             }
             Step::Bookmark { revision, initial_events_end } => {
                 if let Err(status) = self.bookmark(revision, initial_events_end, &mut out) {
                     out.clear();
                     self.fail(&status, &mut out);
                 }
-                self.counting.sent(1);
+                self.events.inc();
             }
             Step::End(Some(status)) => self.fail(&status, &mut out),
             Step::End(None) => return None,

@@ -38,10 +38,7 @@ impl Context<'_> {
         }
         metadata::match_namespace(self.namespace(), &mut *object)?;
         if !object.resource_version().is_empty() && object.resource_version() != "0" {
-            return Err(super::read::plain(
-                Reason::InternalError,
-                "resourceVersion should not be set on objects to be created",
-            ));
+            return Err(Status::unexplained("resourceVersion should not be set on objects to be created"));
         }
         self.init_metadata(&mut *object);
         self.resource.strategy.default(&mut *object);

@@ -6,7 +6,6 @@ use api::meta::v1::{DeleteOptions, Time};
 use api::status::MODIFIED;
 use api::{Body, Call, FieldErrors, Object, Path, Status};
 use base::Timestamp;
-use serde_json::Value;
 
 use super::finish::Written;
 use super::metadata::{FOREGROUND, ORPHAN};
@@ -117,7 +116,7 @@ impl Context<'_> {
     /// One try; `None` if the object changed meanwhile.
     async fn try_delete(&mut self, entry: &Arc<Entry>, options: &DeleteOptions) -> Result<Option<Answer>, Status> {
         let object = self.whole(entry).await?;
-        self.check_preconditions(options, &*object)?;
+        check_preconditions(options, &*object)?;
         self.admit(Phase::Mutate, Operation::Delete, None, Some(&object), Some(options)).await?;
         self.admit(Phase::Validate, Operation::Delete, None, Some(&object), Some(options)).await?;
         let grace = self.resource.strategy.delete_grace_seconds(&*object, options);
@@ -146,40 +145,56 @@ impl Context<'_> {
     }
 
     async fn accepted(&self, entry: Arc<Entry>, options: &DeleteOptions) -> Result<Answer, Status> {
-        let foreground = options.propagation_policy.as_deref() == Some("Foreground");
-        let code = if foreground || options.orphan_dependents == Some(false) { 202 } else { 200 };
+        // Only who asks in the old words is told that it is not done yet, as upstream has it.
+        let code = if options.orphan_dependents == Some(false) { 202 } else { 200 };
         Ok(Answer { code, payload: self.payload(entry).await?, warnings: Vec::new() })
-    }
-
-    fn check_preconditions(&self, options: &DeleteOptions, object: &dyn Object) -> Result<(), Status> {
-        let Some(wanted) = &options.preconditions else { return Ok(()) };
-        if let Some(uid) = wanted.uid.as_deref()
-            && uid != object.uid()
-        {
-            return Err(self.conflict(&format!(
-                "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have \
-                 been deleted and then recreated",
-                object.uid()
-            )));
-        }
-        if let Some(version) = wanted.resource_version.as_deref()
-            && version != object.resource_version()
-        {
-            return Err(self.conflict(&format!(
-                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record \
-                 ({}). The object might have been modified",
-                object.resource_version()
-            )));
-        }
-        Ok(())
     }
 }
 
+fn check_preconditions(options: &DeleteOptions, object: &dyn Object) -> Result<(), Status> {
+    let Some(wanted) = &options.preconditions else { return Ok(()) };
+    if let Some(uid) = wanted.uid.as_deref()
+        && uid != object.uid()
+    {
+        return Err(unmet(
+            object,
+            &format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have \
+             been deleted and then recreated",
+                object.uid()
+            ),
+        ));
+    }
+    if let Some(version) = wanted.resource_version.as_deref()
+        && version != object.resource_version()
+    {
+        return Err(unmet(
+            object,
+            &format!(
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record \
+             ({}). The object might have been modified",
+                object.resource_version()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// 409; the object is named by its kind here, not by its resource.
+fn unmet(object: &dyn Object, why: &str) -> Status {
+    Status::conflict(object.kind().group, object.kind().kind, object.name(), why)
+}
+
 fn options_of(body: &Body) -> DeleteOptions {
-    match body {
+    let mut options = match body {
         Body::Delete(options) => (**options).clone(),
         _ => DeleteOptions::default(),
+    };
+    // Upstream takes less than nothing for a second.
+    if options.grace_period_seconds.is_some_and(|seconds| seconds < 0) {
+        options.grace_period_seconds = Some(1);
     }
+    options
 }
 
 /// Upstream's `ValidateDeleteOptions`.
@@ -191,15 +206,11 @@ fn check_options(options: &DeleteOptions) -> Result<(), Status> {
             errors.invalid(&path, policy, "orphanDependents and deletionPropagation cannot be both set");
         }
         if !matches!(policy, "Foreground" | "Background" | "Orphan") {
-            errors.not_supported(&path, policy, &["Foreground", "Background", "Orphan", "nil"]);
+            errors.not_supported_in_order(&path, policy, &["Foreground", "Background", "Orphan", "nil"]);
         }
     }
-    if options.grace_period_seconds.is_some_and(|seconds| seconds < 0) {
-        let seconds = options.grace_period_seconds;
-        errors.invalid(&Path::new("gracePeriodSeconds"), seconds, "must be greater than or equal to 0");
-    }
-    if let Some(all) = options.dry_run.as_ref().filter(|all| all.iter().any(|value| value != "All")) {
-        errors.invalid(&Path::new("dryRun"), Value::from(all.clone()), "must be \"All\"");
+    if let Some(all) = &options.dry_run {
+        crate::http::check_dry_run(&mut errors, all);
     }
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors)) }
 }

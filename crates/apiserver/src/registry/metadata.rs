@@ -102,14 +102,9 @@ pub fn validate_update(new: &dyn Object, old: &dyn Object) -> FieldErrors {
             errors.invalid(&at.child(field), new.clone().unwrap_or_default(), IMMUTABLE);
         }
     }
-    let times = [
-        ("creationTimestamp", &new.creation_timestamp, &old.creation_timestamp),
-        ("deletionTimestamp", &new.deletion_timestamp, &old.deletion_timestamp),
-    ];
-    for (field, new, old) in times {
-        if new != old {
-            errors.invalid(&at.child(field), new.as_ref().map(|time| time.0.to_string()), IMMUTABLE);
-        }
+    if new.deletion_timestamp != old.deletion_timestamp {
+        let asked = new.deletion_timestamp.as_ref().map(|time| time.0.to_string());
+        errors.invalid(&at.child("deletionTimestamp"), asked, IMMUTABLE);
     }
     if new.deletion_grace_period_seconds != old.deletion_grace_period_seconds {
         let grace = new.deletion_grace_period_seconds;
@@ -142,9 +137,8 @@ pub fn keep_system_fields(new: &mut dyn Object, old: &dyn Object) {
     if new.uid.as_deref().unwrap_or_default().is_empty() {
         new.uid.clone_from(&old.uid);
     }
-    if new.creation_timestamp.is_none() {
-        new.creation_timestamp.clone_from(&old.creation_timestamp);
-    }
+    // Changes of it are ignored, not refused.
+    new.creation_timestamp.clone_from(&old.creation_timestamp);
     if old.deletion_timestamp.is_some() {
         new.deletion_timestamp.clone_from(&old.deletion_timestamp);
     }

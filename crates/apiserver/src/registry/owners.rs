@@ -139,6 +139,12 @@ impl Context<'_> {
                 if !self.subresource.is_empty() {
                     return Err(self.resource.not_found(self.name()));
                 }
+                let uid = decoded.object.uid();
+                if !uid.is_empty() {
+                    return Err(self.conflict(&format!(
+                        "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                    )));
+                }
                 return self.create_object(decoded.object).await.map(Answer::created);
             };
             if let Tried::Done(entry) = self.try_update(&old, &live, decoded.object).await? {

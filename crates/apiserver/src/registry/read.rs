@@ -61,7 +61,11 @@ pub fn list_options(server: &Server, resource: &Resource, call: &Call) -> Result
     if paging.is_some() && asked.is_some_and(|asked| asked != 0) {
         return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
     }
-    let exact = options.resource_version_match.as_deref() == Some("Exact");
+    // With a limit, a version without a match has always meant exactly that one.
+    let exact = match given(&options.resource_version_match) {
+        Some(matching) => matching == "Exact",
+        None => options.limit.is_some_and(|limit| limit > 0),
+    };
     let at = match asked {
         None => ListAt::Latest,
         Some(0) => ListAt::Any,
@@ -77,15 +81,18 @@ pub fn list_options(server: &Server, resource: &Resource, call: &Call) -> Result
 /// A `resourceVersion` parameter; `None` if absent.
 ///
 /// # Errors
-/// 422 if it is no number.
+/// 500 without a reason if it is no number, as upstream answers.
 pub fn revision(text: Option<&str>) -> Result<Option<u64>, Status> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| {
-        let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-        let mut errors = FieldErrors::new();
-        errors.invalid(&Path::new("resourceVersion"), text, why);
-        Status::invalid("meta.k8s.io", "ListOptions", "", &errors)
-    })
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if let (true, Ok(revision)) = (digits, text.parse()) {
+        return Ok(Some(revision));
+    }
+    let why = if digits { "value out of range" } else { "invalid syntax" };
+    let mut errors = FieldErrors::new();
+    let path = Path::new("resourceVersion");
+    errors.invalid(&path, text, format!("strconv.ParseUint: parsing {text:?}: {why}"));
+    Err(Status::unexplained(errors.to_string()))
 }
 
 fn options_invalid(errors: FieldErrors) -> Result<(), Status> {
@@ -109,7 +116,7 @@ fn check_list_options(options: &Options) -> Result<(), Status> {
             errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
         }
         if !matches!(matching, "Exact" | "NotOlderThan") {
-            errors.not_supported(&path, matching, &["Exact", "NotOlderThan", ""]);
+            errors.not_supported_in_order(&path, matching, &["Exact", "NotOlderThan", ""]);
         }
         if matching == "Exact" && asked == Some("0") {
             errors.forbidden(&path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
@@ -146,7 +153,7 @@ pub fn check_watch_options(options: &Options) -> Result<(), Status> {
     options_invalid(errors)
 }
 
-/// Fails with the given reason and no more than a message.
+/// Fails with the given reason's code and no more than a message.
 pub fn plain(reason: Reason, message: &str) -> Status {
     let mut status = Status::failure(reason, message);
     status.0.reason = None;

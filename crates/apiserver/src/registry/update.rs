@@ -43,11 +43,9 @@ impl Context<'_> {
             let Some(old) = self.current().await? else {
                 return self.create_by_update(object, asked.as_deref()).await;
             };
+            self.check_uid(&*object, &old)?;
             match &asked {
-                Some(version) if *version != old.revision.to_string() => {
-                    self.check_uid(&*object, &old)?;
-                    return Err(self.conflict(MODIFIED));
-                }
+                Some(version) if *version != old.revision.to_string() => return Err(self.conflict(MODIFIED)),
                 None if !self.resource.strategy.unconditional_update() => {
                     return Err(self.invalid(self.name(), &resource_version_required()));
                 }
@@ -73,7 +71,11 @@ impl Context<'_> {
     }
 
     pub(super) fn uid_conflict(&self, asked: &str, found: &str) -> Status {
-        self.conflict(&format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {found}"))
+        self.conflict(&format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
+             failed: UID in precondition: {asked}, UID in object meta: {found}",
+            self.key()
+        ))
     }
 
     /// What a dry run made is in no cache and has no bytes in the store, but is an entry like any other.
@@ -104,9 +106,6 @@ impl Context<'_> {
         old: &Arc<dyn Object>,
         mut new: Box<dyn Object>,
     ) -> Result<Tried, Status> {
-        if !new.uid().is_empty() && new.uid() != old.uid() {
-            return Err(self.uid_conflict(new.uid(), old.uid()));
-        }
         let strategy = &*self.resource.strategy;
         metadata::match_namespace(self.namespace(), &mut *new)?;
         new.metadata_mut().resource_version.clone_from(&old.metadata().resource_version);

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::auth_flow::send_as;
-use crate::authorization_webhook::until;
+use crate::authorization_webhook::counted;
 use crate::peer::Peer;
 use crate::world::{Answer, World};
 
@@ -132,14 +132,21 @@ impl Place {
         send_as(&self.world, None, Method::POST, path, &headers, &body).await
     }
 
-    /// Whether the issuer's keys are known: 401 until then, 403 afterwards (nobody is allowed to ask who they are).
-    async fn ready(&self, token: &str) {
-        until(|| Box::pin(async { self.who(token).await.code != 401 })).await;
+    /// Waits until the issuer's keys are known. Who asks then gets 403, not 401: nobody may ask who they are.
+    async fn ready(&self) {
+        counted(&mut self.configured.fetches(), 1).await;
     }
 
     async fn metrics(&self) -> String {
         self.world.get("/metrics").await.text()
     }
+}
+
+/// So much time is over for all in this test; nobody waits for it.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 fn replace(path: &Path, text: &str) {
@@ -153,7 +160,7 @@ async fn an_issuers_tokens_are_accepted_if_they_hold() {
     let key = Key::new("one");
     let place = place(&key).await;
     let good = key.token(&place.claims(json!({})));
-    place.ready(&good).await;
+    place.ready().await;
     let answer = place.who(&good).await;
     assert_eq!(answer.code, 403, "{}", answer.text());
     assert!(answer.message().contains("User \"oidc:jane\" cannot create"), "{}", answer.message());
@@ -204,7 +211,8 @@ async fn new_keys_are_found_and_old_ones_forgotten() {
     let (first, second) = (Key::new("one"), Key::new("two"));
     let place = place(&first).await;
     let claims = place.claims(json!({}));
-    place.ready(&first.token(&claims)).await;
+    place.ready().await;
+    assert_eq!(place.who(&first.token(&claims)).await.code, 403);
     *place.keys.lock() = vec![second.public()];
     // Fetched at most once in five seconds, whatever tokens come.
     let asked = || place.issuer.seen().iter().filter(|(path, _)| path == "/keys").count();
@@ -213,7 +221,8 @@ async fn new_keys_are_found_and_old_ones_forgotten() {
         place.who(&Key::new("three").token(&claims)).await;
     }
     assert!(asked() <= before + 1, "{} fetches", asked() - before);
-    until(|| Box::pin(async { place.who(&second.token(&claims)).await.code == 403 })).await;
+    pass(Duration::from_secs(6)).await;
+    assert_eq!(place.who(&second.token(&claims)).await.code, 403);
     assert_eq!(place.who(&first.token(&claims)).await.code, 401);
 }
 
@@ -224,7 +233,8 @@ async fn the_file_may_change_and_says_who_is_anonymous() {
     let anonymous = async |path: &str| send_as(&place.world, None, Method::GET, path, &[], "").await.code;
     assert_eq!((anonymous("/livez").await, anonymous("/readyz").await, anonymous("/version").await), (200, 401, 401));
     let token = key.token(&place.claims(json!({})));
-    place.ready(&token).await;
+    place.ready().await;
+    assert_eq!(place.who(&token).await.code, 403);
     let path = place.folder.path().join("authentication.yaml");
     let reloaded = |status: &str| {
         let id = apiserver::reload::hash_text(b"server-1");
@@ -233,14 +243,17 @@ async fn the_file_may_change_and_says_who_is_anonymous() {
              status=\"{status}\"}} 1"
         )
     };
+    let mut reloads = place.configured.reloads();
     replace(&path, &file("http://not.example", &place.ca, ""));
-    until(|| Box::pin(async { place.metrics().await.contains(&reloaded("failure")) })).await;
+    counted(&mut reloads, 1).await;
+    assert!(place.metrics().await.contains(&reloaded("failure")));
     assert_eq!(place.who(&token).await.code, 403, "what is wrong changes nothing");
     replace(
         &path,
         "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\nanonymous: {enabled: true}\n",
     );
-    until(|| Box::pin(async { place.metrics().await.contains(&reloaded("success")) })).await;
+    counted(&mut reloads, 2).await;
+    assert!(place.metrics().await.contains(&reloaded("success")));
     assert_eq!(place.who(&token).await.code, 401);
     // Anybody gets as far as authorization; who shows bad credentials does not.
     assert_eq!((anonymous("/readyz").await, anonymous("/api/v1/pods").await), (200, 403));

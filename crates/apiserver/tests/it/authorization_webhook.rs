@@ -164,20 +164,15 @@ async fn a_webhook_that_fails_is_what_the_policy_says() {
              status=\"{status}\"}} 1"
         )
     };
+    let mut reloads = place.chain.reloads();
     replace(&path, "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\n");
-    until(|| place.figure_now(&reloaded("failure"))).await;
+    counted(&mut reloads, 1).await;
+    assert!(place.figure(&reloaded("failure")).await);
     assert_eq!(place.as_user("ann", PODS).await.0, 200);
     replace(&path, &file(&kubeconfig, "Deny", ""));
-    until(|| place.figure_now(&reloaded("success"))).await;
+    counted(&mut reloads, 2).await;
+    assert!(place.figure(&reloaded("success")).await);
     assert_eq!(place.as_user("ann", PODS).await.0, 500, "the webhook's failure denies now");
-}
-
-impl Place {
-    /// As [`Place::figure`], a boxed future.
-    fn figure_now<'a>(&'a self, line: &str) -> futures_util::future::BoxFuture<'a, bool> {
-        let line = line.to_owned();
-        Box::pin(async move { self.figure(&line).await })
-    }
 }
 
 /// As an editor does it: a new file in the old one's place.
@@ -187,14 +182,10 @@ fn replace(path: &Path, text: &str) {
     std::fs::rename(&new, path).unwrap();
 }
 
-/// Asks anew until it is so. What is asked for waits for the server each time.
-pub async fn until<'a>(mut holds: impl FnMut() -> futures_util::future::BoxFuture<'a, bool>) {
-    let asking = async {
-        while !holds().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("within twenty seconds");
+/// Waits until so much was counted.
+pub async fn counted(count: &mut tokio::sync::watch::Receiver<u64>, least: u64) {
+    let waiting = tokio::time::timeout(Duration::from_secs(20), count.wait_for(|count| *count >= least));
+    waiting.await.expect("within twenty seconds").expect("the server runs");
 }
 
 /// Expressions and admission cannot wait: they hold up their thread, and only where there are others.

@@ -119,6 +119,24 @@ async fn names_are_checked_and_generated() {
     assert!(made.starts_with("web-") && made.len() == 9, "{made}");
 }
 
+/// The name that a server with fixed chances generates after an object called `taken` was made.
+async fn generated_beside(taken: &str) -> String {
+    let random = base::Random::seeded(7);
+    let world = World::start_with(apiserver::Options { random, ..apiserver::Options::default() }).await;
+    assert_eq!(world.create(CONFIG_MAPS, &config_map(taken)).await.code, 201);
+    let made = world.create(CONFIG_MAPS, r#"{"metadata":{"generateName":"many-"}}"#).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    made.json()["metadata"]["name"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_generated_name_that_is_taken_is_drawn_anew() {
+    let first = generated_beside("many-first").await;
+    assert_eq!(generated_beside("many-other").await, first, "the same chances");
+    let second = generated_beside(&first).await;
+    assert!(second != first && second.starts_with("many-"), "{first}, then {second}");
+}
+
 #[tokio::test]
 async fn patches_of_all_kinds() {
     let world = World::start().await;

@@ -86,6 +86,8 @@ pub enum Does {
     Never,
     Gone,
     Advance(Duration),
+    /// The store remembers nothing but the present.
+    Forget,
     StopNode(String),
     Request,
     Answer(Option<u16>),
@@ -167,6 +169,8 @@ fn block(line: usize, section: &str, info: &str, text: String) -> Result<Option<
         ["yaml", "answer", code] => Does::Answer(Some(code.parse().context("an HTTP code")?)),
         ["yaml", write @ ..] => Does::Write(write_of(write)?),
         ["time"] => time(&text)?,
+        ["history"] if text.trim() == "forget" => Does::Forget,
+        ["history"] => bail!("a history block is `forget`"),
         ["http"] => Does::Request,
         ["console"] => Does::Console,
         _ => bail!("not a block of a spec; write ```text for what is only to be read"),

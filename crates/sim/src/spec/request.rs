@@ -3,14 +3,36 @@
 use anyhow::{Context, Result, bail};
 use api::call::{FieldValidation, PatchKind};
 use api::meta::v1::DeleteOptions;
-use api::{Body, Call, Options, Target, Verb};
+use api::{Body, Call, Status, Target, Verb};
+use apiserver::http::Query;
 use serde_json::Value;
 
-/// Reads a block. `${a.b}` is replaced by that field of the answer before.
+/// The parameters that a spec may use.
+const PARAMETERS: &[&str] = &[
+    "allowWatchBookmarks",
+    "continue",
+    "dryRun",
+    "fieldManager",
+    "fieldSelector",
+    "fieldValidation",
+    "force",
+    "gracePeriodSeconds",
+    "labelSelector",
+    "limit",
+    "orphanDependents",
+    "propagationPolicy",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "sendInitialEvents",
+    "timeoutSeconds",
+];
+
+/// Reads a block, its parameters as the server does: a Status says what is wrong with them. `${a.b}` is replaced by
+/// that field of the answer before.
 ///
 /// # Errors
 /// If it is no request, or the answer has no such field.
-pub fn parse(text: &str, before: &Value) -> Result<Call> {
+pub fn parse(text: &str, before: &Value) -> Result<Result<Call, Status>> {
     let text = fill_in(text, before)?;
     let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end(), ""));
     let mut lines = head.lines();
@@ -24,7 +46,6 @@ pub fn parse(text: &str, before: &Value) -> Result<Call> {
         }
     }
     let target = target(path)?;
-    let query: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let verb = match (method, target.name.is_some()) {
         ("WATCH", _) => Verb::Watch,
         ("GET", true) => Verb::Get,
@@ -36,21 +57,37 @@ pub fn parse(text: &str, before: &Value) -> Result<Call> {
         ("DELETE", false) => Verb::DeleteCollection,
         _ => bail!("unknown method {method:?}"),
     };
-    let mut call = Call::new(verb, target);
-    let mut delete = DeleteOptions::default();
-    for (key, value) in &query {
-        option(&mut call.options, &mut delete, key, value)?;
+    let unknown = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| !PARAMETERS.contains(&&**key));
+    if let Some((key, _)) = unknown {
+        bail!("unknown parameter {key:?}");
     }
+    let query = Query::parse(Some(query));
+    let mut call = Call::new(verb, target);
+    let (options, delete) = match (query.options(verb), query.delete_options()) {
+        (Ok(options), Ok(delete)) => (options, delete),
+        (Err(status), _) | (_, Err(status)) => return Ok(Err(status)),
+    };
+    call.options = options;
     let bytes = bytes_of(body);
     call.body = match verb {
         Verb::Patch => Body::Patch(patch_kind(content_type)?, bytes),
         Verb::Delete | Verb::DeleteCollection if body.trim().is_empty() => Body::Delete(Box::new(delete)),
-        Verb::Delete | Verb::DeleteCollection => Body::Delete(Box::new(serde_json::from_str(body)?)),
+        Verb::Delete | Verb::DeleteCollection => {
+            let delete: DeleteOptions = serde_json::from_str(body)?;
+            call.options.dry_run |= delete.dry_run.as_ref().is_some_and(|asked| !asked.is_empty());
+            Body::Delete(Box::new(delete))
+        }
         Verb::Create | Verb::Update if content_type == "application/yaml" => Body::Yaml(bytes),
         Verb::Create | Verb::Update if !body.trim().is_empty() => Body::Json(bytes),
         _ => Body::None,
     };
-    Ok(call)
+    Ok(Ok(call))
+}
+
+/// The resource of a block's path, whatever else it says.
+pub fn target_of(text: &str) -> Option<Target> {
+    let (_, url) = text.lines().next()?.split_once(' ')?;
+    target(url.trim().split('?').next()?).ok()
 }
 
 fn bytes_of(body: &str) -> bytes::Bytes {
@@ -112,29 +149,6 @@ fn target(path: &str) -> Result<Target> {
         namespace: namespace.map(str::to_owned),
         name: name.map(str::to_owned),
     })
-}
-
-fn option(options: &mut Options, delete: &mut DeleteOptions, key: &str, value: &str) -> Result<()> {
-    let text = || Some(value.to_owned());
-    match key {
-        "labelSelector" => options.label_selector = text(),
-        "fieldSelector" => options.field_selector = text(),
-        "resourceVersion" => options.resource_version = text(),
-        "resourceVersionMatch" => options.resource_version_match = text(),
-        "limit" => options.limit = Some(value.parse()?),
-        "continue" => options.continue_token = text(),
-        "timeoutSeconds" => options.timeout_seconds = Some(value.parse()?),
-        "allowWatchBookmarks" => options.allow_watch_bookmarks = value == "true",
-        "sendInitialEvents" => options.send_initial_events = Some(value == "true"),
-        "dryRun" => options.dry_run = value == "All",
-        "fieldManager" => options.field_manager = text(),
-        "force" => options.force = value == "true",
-        "gracePeriodSeconds" => delete.grace_period_seconds = Some(value.parse()?),
-        "propagationPolicy" => delete.propagation_policy = text(),
-        "fieldValidation" => options.field_validation = validation(value)?,
-        _ => bail!("unknown parameter {key:?}"),
-    }
-    Ok(())
 }
 
 /// `Ignore`, `Warn` or `Strict`.

@@ -97,14 +97,17 @@ impl Runner<'_> {
             }
             Does::Now | Does::Eventually | Does::Never | Does::Gone => self.expectations(block).await?,
             Does::Advance(duration) => self.cluster.advance(*duration).await,
+            Does::Forget => self.cluster.forget_history().await?,
             Does::StopNode(node) => {
                 if !self.cluster.stop_node(node) {
                     bail!("there is no {node}");
                 }
             }
             Does::Request => {
-                let call = request::parse(&block.text, &self.answer.body)?;
-                self.answer = self.request(call, &block.settings).await?;
+                self.answer = match request::parse(&block.text, &self.answer.body)? {
+                    Ok(call) => self.request(call, &block.settings).await?,
+                    Err(status) => Got::refused(&status),
+                };
                 if !answered && !self.answer.succeeded() {
                     bail!("refused with {}: {}", self.answer.code, self.answer.message());
                 }
@@ -116,6 +119,10 @@ impl Runner<'_> {
                 }
                 for expected in block.documents()? {
                     hold(&expected, &got.body, "the answer")?;
+                }
+                let len = ["items", "events"].iter().find_map(|list| got.body[list].as_array()).map_or(0, Vec::len);
+                if let Some(count) = block.settings.count.filter(|count| *count != len) {
+                    bail!("the answer has {len} items, not {count}: {}", shown(&got.body));
                 }
             }
             Does::Console => {

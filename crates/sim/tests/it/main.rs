@@ -4,6 +4,12 @@ use std::path::Path;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// What is checked of the specs themselves.
+const CHECKS: &[(&str, fn(&Path) -> anyhow::Result<()>)] = &[
+    ("every rule of the API has its proof", sim::spec::coverage::rules),
+    ("every kind has its refusals", sim::spec::coverage::refusals),
+];
+
 fn main() {
     let arguments = Arguments::from_args();
     if std::env::var_os("RUST_LOG").is_some() {
@@ -19,5 +25,10 @@ fn main() {
     let run = |(name, path): (String, std::path::PathBuf)| {
         Trial::test(name, move || sim::spec::run(&path, rewrite).map_err(|error| Failed::from(format!("{error:#}"))))
     };
-    libtest_mimic::run(&arguments, found.into_iter().map(run).collect()).exit();
+    let mut trials: Vec<Trial> = found.into_iter().map(run).collect();
+    for (name, check) in CHECKS {
+        let root = root.clone();
+        trials.push(Trial::test(*name, move || check(&root).map_err(|error| Failed::from(format!("{error:#}")))));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
 }
