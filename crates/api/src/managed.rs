@@ -475,8 +475,10 @@ fn check_config(config: &mut Value, types: Types<'_>, writer: &Writer<'_>) -> Re
     if let Some(why) = why {
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         let kind = text("/kind");
+        // The core group has no name before the `/`.
+        let group_version = if api_version.contains('/') { api_version } else { format!("/{api_version}") };
         return Err(ApplyError::Schema(format!(
-            "failed to create typed patch object ({namespace}/{name}; {api_version}, Kind={kind}): {why}"
+            "failed to create typed patch object ({namespace}/{name}; {group_version}, Kind={kind}): {why}"
         )));
     }
     if let Types::BuiltIn(definition) = types {

@@ -182,6 +182,16 @@ fn replace(path: &Path, text: &str) {
     std::fs::rename(&new, path).unwrap();
 }
 
+/// Asks anew until it is so, for what nothing tells of yet: the audit log's file.
+pub async fn until<'a>(mut holds: impl FnMut() -> futures_util::future::BoxFuture<'a, bool>) {
+    let asking = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("within twenty seconds");
+}
+
 /// Waits until so much was counted.
 pub async fn counted(count: &mut tokio::sync::watch::Receiver<u64>, least: u64) {
     let waiting = tokio::time::timeout(Duration::from_secs(20), count.wait_for(|count| *count >= least));
