@@ -137,6 +137,9 @@ impl Object for Custom {
     fn into_any_box(self: Box<Self>) -> Box<dyn Any> {
         self
     }
+    fn assign(&mut self, other: Box<dyn Object>) {
+        *self = *other.into_any_box().downcast().expect("an object of a kind that is defined at run time");
+    }
 }
 
 #[cfg(test)]

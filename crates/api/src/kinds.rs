@@ -36,6 +36,9 @@ macro_rules! kinds {
             fn as_any_mut(&mut self) -> &mut dyn Any { self }
             fn into_any_arc(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> { self }
             fn into_any_box(self: Box<Self>) -> Box<dyn Any> { self }
+            fn assign(&mut self, other: Box<dyn Object>) {
+                *self = *other.into_any_box().downcast().expect("an object of the same type");
+            }
         }
         impl Typed for $type {
             const KIND: &'static Kind = &Kind {
@@ -85,6 +88,10 @@ kinds! {
     admissionregistration::v1::ValidatingAdmissionPolicy = "validatingadmissionpolicies";
     admissionregistration::v1::ValidatingAdmissionPolicyBinding = "validatingadmissionpolicybindings";
     admissionregistration::v1::ValidatingWebhookConfiguration = "validatingwebhookconfigurations";
+    admissionregistration::v1alpha1::MutatingAdmissionPolicy = "mutatingadmissionpolicies";
+    admissionregistration::v1alpha1::MutatingAdmissionPolicyBinding = "mutatingadmissionpolicybindings";
+    admissionregistration::v1beta1::MutatingAdmissionPolicy = "mutatingadmissionpolicies";
+    admissionregistration::v1beta1::MutatingAdmissionPolicyBinding = "mutatingadmissionpolicybindings";
     apps::v1::ControllerRevision = "controllerrevisions";
     apps::v1::DaemonSet = "daemonsets";
     apps::v1::Deployment = "deployments";
@@ -105,7 +112,10 @@ kinds! {
     certificates::v1::CertificateSigningRequest = "certificatesigningrequests";
     certificates::v1::ClusterTrustBundle = "clustertrustbundles";
     certificates::v1::PodCertificateRequest = "podcertificaterequests";
+    certificates::v1beta1::ClusterTrustBundle = "clustertrustbundles";
     coordination::v1::Lease = "leases";
+    coordination::v1alpha2::LeaseCandidate = "leasecandidates";
+    coordination::v1beta1::LeaseCandidate = "leasecandidates";
     discovery::v1::EndpointSlice = "endpointslices";
     events::v1::Event = "events";
     flowcontrol::v1::FlowSchema = "flowschemas";
@@ -127,7 +137,21 @@ kinds! {
     resource::v1::ResourceClaim = "resourceclaims";
     resource::v1::ResourceClaimTemplate = "resourceclaimtemplates";
     resource::v1::ResourceSlice = "resourceslices";
+    resource::v1alpha3::DeviceTaintRule = "devicetaintrules";
+    resource::v1beta1::DeviceClass = "deviceclasses";
+    resource::v1beta1::ResourceClaim = "resourceclaims";
+    resource::v1beta1::ResourceClaimTemplate = "resourceclaimtemplates";
+    resource::v1beta1::ResourceSlice = "resourceslices";
+    resource::v1beta2::DeviceClass = "deviceclasses";
+    resource::v1beta2::DeviceTaintRule = "devicetaintrules";
+    resource::v1beta2::ResourceClaim = "resourceclaims";
+    resource::v1beta2::ResourceClaimTemplate = "resourceclaimtemplates";
+    resource::v1beta2::ResourceSlice = "resourceslices";
     scheduling::v1::PriorityClass = "priorityclasses";
+    scheduling::v1alpha3::PodGroup = "podgroups";
+    scheduling::v1alpha3::Workload = "workloads";
+    scheduling::v1beta1::PodGroup = "podgroups";
+    scheduling::v1beta1::Workload = "workloads";
     storage::v1::CSIDriver = "csidrivers";
     storage::v1::CSINode = "csinodes";
     storage::v1::CSIStorageCapacity = "csistoragecapacities";
@@ -135,6 +159,7 @@ kinds! {
     storage::v1::VolumeAttachment = "volumeattachments";
     storage::v1::VolumeAttributesClass = "volumeattributesclasses";
     storagemigration::v1::StorageVersionMigration = "storageversionmigrations";
+    storagemigration::v1beta1::StorageVersionMigration = "storageversionmigrations";
 }
 
 kinds! { @impl

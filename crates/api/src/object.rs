@@ -71,6 +71,8 @@ pub trait Object: Any + Send + Sync + fmt::Debug {
     fn into_any_arc(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     /// For downcasting an owned object.
     fn into_any_box(self: Box<Self>) -> Box<dyn Any>;
+    /// Becomes the other, which is of the same type; panics if it is not.
+    fn assign(&mut self, other: Box<dyn Object>);
 
     /// `metadata.name`, or `""`.
     fn name(&self) -> &str {

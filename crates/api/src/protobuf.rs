@@ -35,16 +35,23 @@ fn error<T>(why: impl Into<String>) -> Result<T, Error> {
 /// that was not set.
 const ZERO_COUNTS: &[&str] = &[
     "activeDeadlineSeconds",
+    "allocatable",
+    "allocatedDevices",
+    "availableDevices",
     "backoffLimit",
     "completions",
     "defaultMode",
+    "defaultUser",
     "deletionGracePeriodSeconds",
     "expirationSeconds",
     "failedJobsHistoryLimit",
     "fsGroup",
+    "fullyAvailableDevices",
     "gracePeriodSeconds",
     "mode",
     "parallelism",
+    "partiallyAvailableDevices",
+    "poolCount",
     "priority",
     "progressDeadlineSeconds",
     "replicas",
@@ -55,7 +62,11 @@ const ZERO_COUNTS: &[&str] = &[
     "terminationGracePeriodSeconds",
     "timeoutSeconds",
     "tolerationSeconds",
+    "total",
+    "totalDevices",
     "ttlSecondsAfterFinished",
+    "unavailableDevices",
+    "user",
 ];
 
 /// Booleans that Go holds by value and leaves out of JSON when false.
@@ -197,9 +208,10 @@ fn put(
             let list = object.entry(field).or_insert_with(|| Value::Array(Vec::new()));
             let Value::Array(list) = list else { return error(format!("{field} is there twice")) };
             // Numbers may come packed into one field.
-            if let (Type::Int32 | Type::Int64, Wire::Bytes(mut packed)) = (&**item, wire) {
+            if let (Type::Boolean | Type::Int32 | Type::Int64, Wire::Bytes(mut packed)) = (&**item, wire) {
                 while !packed.is_empty() {
-                    list.push(Value::from(varint(&mut packed)?.cast_signed()));
+                    let value = Wire::Varint(varint(&mut packed)?);
+                    list.push(scalar(field, item, reference, value, depth)?);
                 }
                 return Ok(());
             }

@@ -149,6 +149,25 @@ impl<'a> Request<'a> {
         api::downcast(&**self.old?)
     }
 
+    /// The new object in the version that is stored, if that is of that kind: for what must hold in every version.
+    pub fn stored_object<T: Typed>(&self) -> Option<T> {
+        self.in_stored_version(&***self.object.as_ref()?)
+    }
+
+    /// The object as it is, in the version that is stored.
+    pub fn stored_old_object<T: Typed>(&self) -> Option<T> {
+        self.in_stored_version(&**self.old?)
+    }
+
+    fn in_stored_version<T: Typed>(&self, object: &dyn Object) -> Option<T> {
+        if let Some(own) = api::downcast::<T>(object) {
+            return Some(own.clone());
+        }
+        let resource = self.lookup().catalog().find(self.group, self.version, self.resource)?;
+        let convert = resource.convert.filter(|_| object.kind() == resource.kind())?;
+        (convert.to_stored)(object).into_any_box().downcast().ok().map(|own| *own)
+    }
+
     /// 403 in upstream's words (`admission.NewForbidden`).
     pub fn forbidden(&self, why: &str) -> Status {
         let generated = self.object.as_ref().and_then(|object| object.metadata().generate_name.as_deref());

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use api::{Kind, Object, Status};
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
-use resources::{AnyStrategy, Scope, Shared, Storage, Subresource};
+use resources::{AnyStrategy, Scope, Shared, Storage, StoredAs, Subresource};
 
 use crate::cache::{Cache, Caches, Entry};
-use crate::convert::{self, Convert};
 use crate::custom;
 
 /// One resource in one version.
@@ -18,7 +17,7 @@ pub struct Resource {
     /// `None`: nothing is kept (reviews).
     pub cache: Option<Arc<Cache>>,
     /// Set if what is stored is another version or group's form.
-    pub convert: Option<&'static Convert>,
+    pub convert: Option<&'static StoredAs>,
     /// Set if it is defined at run time.
     pub(crate) custom: Option<Arc<custom::Version>>,
 }
@@ -130,6 +129,12 @@ impl Resource {
         }
     }
 
+    /// What whoever uses this version is told, if it is about to go.
+    pub fn deprecation(&self) -> Option<String> {
+        let built_in = self.strategy.deprecated().map(str::to_owned);
+        built_in.or_else(|| self.custom.as_ref().and_then(|version| version.deprecation.clone()))
+    }
+
     /// 404 for an object of this resource.
     pub fn not_found(&self, name: &str) -> Status {
         Status::not_found(self.group(), self.plural(), name)
@@ -162,17 +167,16 @@ impl Catalog {
     /// Makes a cache for each storage segment.
     pub fn new(strategies: &[&'static dyn AnyStrategy], caches: &Caches) -> Self {
         let mut catalog = Self::default();
-        let stored_as = |strategy: &dyn AnyStrategy| convert::find(strategy.kind());
         // The strategy of a segment's cache is the one whose kind is stored: those come first.
         type Strategies = Vec<&'static dyn AnyStrategy>;
         let (plain, converted): (Strategies, Strategies) =
-            strategies.iter().copied().partition(|strategy| stored_as(*strategy).is_none());
+            strategies.iter().copied().partition(|strategy| strategy.stored_as().is_none());
         for strategy in plain.into_iter().chain(converted) {
             let cache = match strategy.storage() {
                 Storage::Stored { segment } => Some(caches.add(segment, Shared::BuiltIn(strategy))),
                 Storage::Virtual => None,
             };
-            let convert = stored_as(strategy);
+            let convert = strategy.stored_as();
             let resource = Arc::new(Resource { strategy: Shared::BuiltIn(strategy), cache, convert, custom: None });
             catalog.by_plural.entry(strategy.kind().plural).or_default().push(resource.clone());
             catalog.all.push(resource);

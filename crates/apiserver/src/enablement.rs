@@ -1,17 +1,18 @@
-//! Which of the versions built in are shown to clients (`--runtime-config`). What is turned off is neither served over
-//! HTTP nor described; the cluster's own parts, which are in this process, go on using it.
+//! Which of the versions built in are shown to clients (`--runtime-config`). A stable version that is turned off is
+//! neither served over HTTP nor described; the cluster's own parts, which are in this process, go on using it. A beta or
+//! alpha version is there only if it is turned on.
 //!
 //! Pure. Upstream: apiserver/pkg/server/options/api_enablement.go, apiserver/pkg/server/resourceconfig.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use resources::AnyStrategy;
+use resources::{AnyStrategy, unstable};
 
-/// What is turned off.
+/// What is turned on and off.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Enablement {
-    /// Group and version.
-    versions: BTreeSet<(String, String)>,
+    /// Group and version, and whether it is on: of those not named the stable ones are.
+    versions: BTreeMap<(String, String), bool>,
     /// Group, version, plural, and whether it is on: these have the last word.
     resources: BTreeMap<(String, String, String), bool>,
 }
@@ -45,7 +46,7 @@ impl Enablement {
     /// `GROUP/VERSION/RESOURCE`; without a value they turn on.
     ///
     /// # Errors
-    /// What is wrong, in upstream's words; that beta and alpha versions are not built, if one is turned on.
+    /// What is wrong, in upstream's words.
     pub fn parse(pairs: &[String], strategies: &[&dyn AnyStrategy]) -> Result<Self, String> {
         let mut settings: BTreeMap<String, String> = BTreeMap::new();
         for pair in pairs.iter().filter(|pair| !pair.is_empty()) {
@@ -61,22 +62,16 @@ impl Enablement {
         if settings.len() == 1 && settings.get("api/all").is_some_and(|value| value == "false") {
             return Err("invalid key with only api/all=false".to_owned());
         }
-        let known: BTreeSet<(&str, &str)> =
-            strategies.iter().map(|one| (one.kind().group, one.kind().version)).collect();
+        let all = strategies.iter().chain(unstable::ALL);
+        let known: BTreeSet<(&str, &str)> = all.map(|one| (one.kind().group, one.kind().version)).collect();
         let mut all = Self::default();
         for (key, of) in MANY {
             let Some(value) = settings.remove(*key) else { continue };
             let matching = known.iter().filter(|(_, version)| of.is_none_or(|of| of == stage(version)));
             let matching = matching.map(|(group, version)| ((*group).to_owned(), (*version).to_owned()));
             match &*value {
-                "true" if matches!(of, Some(Stage::Beta | Stage::Alpha)) => {
-                    return Err(format!("{key}=true: no beta or alpha version is built yet"));
-                }
-                "true" => {
-                    let on: BTreeSet<_> = matching.collect();
-                    all.versions.retain(|own| !on.contains(own));
-                }
-                "false" => all.versions.extend(matching),
+                "true" => all.versions.extend(matching.map(|version| (version, true))),
+                "false" => all.versions.extend(matching.map(|version| (version, false))),
                 other => return Err(format!("invalid value {key}={other}")),
             }
         }
@@ -121,11 +116,8 @@ impl Enablement {
             Some(resource) => {
                 self.resources.insert((group, version, resource.to_owned()), on);
             }
-            None if on => {
-                self.versions.remove(&(group, version));
-            }
             None => {
-                self.versions.insert((group, version));
+                self.versions.insert((group, version), on);
             }
         }
         Ok(())
@@ -133,14 +125,31 @@ impl Enablement {
 
     /// Whether clients are shown that resource.
     pub fn serves(&self, group: &str, version: &str, plural: &str) -> bool {
+        let stable = stage(version) == Stage::Stable;
         if self.versions.is_empty() && self.resources.is_empty() {
-            return true;
+            return stable;
         }
         let (group, version) = (group.to_owned(), version.to_owned());
-        match self.resources.get(&(group.clone(), version.clone(), plural.to_owned())) {
-            Some(on) => *on,
-            None => !self.versions.contains(&(group, version)),
-        }
+        let of_resource = self.resources.get(&(group.clone(), version.clone(), plural.to_owned()));
+        *of_resource.or_else(|| self.versions.get(&(group, version))).unwrap_or(&stable)
+    }
+
+    /// What there is: every stable version, hidden or not, and those of the others that are turned on.
+    pub fn strategies(&self, stable: &'static [&'static dyn AnyStrategy]) -> Vec<&'static dyn AnyStrategy> {
+        let asked = unstable::ALL.iter().filter(|one| {
+            let kind = one.kind();
+            self.serves(kind.group, kind.version, kind.plural)
+        });
+        let mut all: Vec<&'static dyn AnyStrategy> = stable.iter().chain(asked).copied().collect();
+        // What is stored comes with what is another spelling of it.
+        let missing: Vec<&'static dyn AnyStrategy> = unstable::ALL
+            .iter()
+            .filter(|one| all.iter().any(|own| own.stored_as().is_some_and(|stored| stored.kind == one.kind())))
+            .filter(|one| !all.iter().any(|own| own.kind() == one.kind()))
+            .copied()
+            .collect();
+        all.extend(missing);
+        all
     }
 }
 
@@ -177,6 +186,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_stable_is_asked_for() {
+        let shown = [
+            ("resource.k8s.io", "v1", "deviceclasses"),
+            ("resource.k8s.io", "v1beta1", "deviceclasses"),
+            ("resource.k8s.io", "v1beta2", "resourceslices"),
+            ("resource.k8s.io", "v1alpha3", "devicetaintrules"),
+            ("coordination.k8s.io", "v1alpha2", "leasecandidates"),
+        ];
+        let table: &[(&str, [bool; 5])] = &[
+            ("", [true, false, false, false, false]),
+            ("api/beta=true", [true, true, true, false, false]),
+            ("api/alpha=true", [true, false, false, true, true]),
+            ("api/all=true", [true, true, true, true, true]),
+            ("api/all=true,api/alpha=false", [true, true, true, false, false]),
+            ("resource.k8s.io/v1beta1", [true, true, false, false, false]),
+            ("api/beta=true,resource.k8s.io/v1beta1=false", [true, false, true, false, false]),
+            ("resource.k8s.io/v1beta2/resourceslices=true", [true, false, true, false, false]),
+            ("coordination.k8s.io/v1alpha2=true", [true, false, false, false, true]),
+        ];
+        for (text, expected) in table {
+            let own = parse(text).unwrap();
+            assert_eq!(shown.map(|(group, version, plural)| own.serves(group, version, plural)), *expected, "{text}");
+        }
+        // The older version is kept as the newer one, which stays hidden.
+        let own = parse("coordination.k8s.io/v1alpha2=true").unwrap();
+        let all = own.strategies(resources::ALL);
+        let versions: Vec<&str> =
+            all.iter().filter(|one| one.kind().kind == "LeaseCandidate").map(|one| one.kind().version).collect();
+        assert_eq!(versions, ["v1alpha2", "v1beta1"]);
+        assert!(!own.serves("coordination.k8s.io", "v1beta1", "leasecandidates"));
+        assert_eq!(Enablement::default().strategies(resources::ALL).len(), resources::ALL.len());
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         for (text, why) in [
             ("api/all=false", "invalid key with only api/all=false"),
@@ -190,7 +233,7 @@ mod tests {
                 "batch/v1/Jobs=false",
                 "invalid key batch/v1/Jobs: group/version/resource and resource is always lowercase plural, not \"Jobs\"",
             ),
-            ("api/beta=true", "api/beta=true: no beta or alpha version is built yet"),
+            ("resource.k8s.io/v1beta9", "group version resource.k8s.io/v1beta9 that has not been registered"),
         ] {
             assert_eq!(parse(text).unwrap_err(), why, "{text}");
         }

@@ -9,7 +9,6 @@ mod cache;
 mod catalog;
 pub mod certificates;
 mod configuration;
-mod convert;
 mod custom;
 mod discovery;
 pub mod drain;

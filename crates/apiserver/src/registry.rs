@@ -89,7 +89,7 @@ pub async fn call(
     let cache = resource.cache(verb.as_str())?;
     let mut context = Context::new(server, caller, (resource, cache), target, options, subresource);
     context.trail = trail;
-    context.warnings.extend(resource.custom.as_ref().and_then(|version| version.deprecation.clone()));
+    context.warnings.extend(resource.deprecation());
     let answer = if subresource.is_empty() {
         context.main(*verb, body, &call).await
     } else {

@@ -140,7 +140,7 @@ impl Server {
     pub async fn start(store: Store, mut options: Options, tasks: TaskGroup) -> Result<Arc<Self>, Status> {
         let sealing = std::mem::replace(&mut options.sealing, seal::Rules::none());
         let caches = Arc::new(Caches::new(store, options.clock, Arc::new(seal::Sealing::new(sealing))));
-        let catalog = Arc::new(Catalog::new(options.strategies, &caches));
+        let catalog = Arc::new(Catalog::new(&options.enablement.strategies(options.strategies), &caches));
         let customs = Customs::default();
         caches.fill_then(|| customs.load(&catalog, &caches)).await?;
         let feed = caches.clone();
@@ -222,8 +222,8 @@ impl Server {
     pub(crate) fn describe_anew(&self) {
         let _one_at_a_time = self.describing.lock();
         let elsewhere = self.aggregation.elsewhere();
-        let mut served: Vec<Arc<Served>> =
-            discovery::built_in(self.options.strategies).into_iter().map(Arc::new).collect();
+        let strategies = self.options.enablement.strategies(self.options.strategies);
+        let mut served: Vec<Arc<Served>> = discovery::built_in(&strategies).into_iter().map(Arc::new).collect();
         served.retain(|own| self.options.enablement.serves(&own.group, &own.version, &own.plural));
         let custom = self.lookup.catalog.custom();
         served.extend(custom.values().filter_map(|resource| Some(resource.custom.as_ref()?.described.clone())));

@@ -134,7 +134,8 @@ pub struct ServerArgs {
     /// Switches features on or off: A=true,B=false (none can be switched yet)
     #[arg(long, value_name = "GATES", value_delimiter = ',')]
     pub feature_gates: Vec<String>,
-    /// Turns versions of the API on or off: batch/v1=false, api/all=false,v1=true, apps/v1/deployments=false
+    /// Turns versions of the API on or off: api/beta=true, batch/v1=false, api/all=false,v1=true,
+    /// apps/v1/deployments=false. Beta and alpha versions are off if nothing is said
     #[arg(long, value_name = "SETTINGS", value_delimiter = ',')]
     pub runtime_config: Vec<String>,
     /// How many requests that change nothing may be under way at once; with those that do, their number is shared out

@@ -8,7 +8,9 @@ mod checks;
 pub mod column;
 pub mod metadata;
 mod prelude;
+pub mod spelling;
 pub mod strategy;
+pub mod unstable;
 
 pub mod admissionregistration;
 pub mod apiextensions;
@@ -39,7 +41,7 @@ pub use strategy::{
     Subresource,
 };
 
-/// Every resource, in discovery order within its group.
+/// Every resource that is served by default, in discovery order within its group. [`unstable::ALL`] has the others.
 pub static ALL: &[&dyn AnyStrategy] = &[
     &Erased(core::binding::Strategy),
     &Erased(core::component_status::Strategy),

@@ -137,6 +137,14 @@ pub struct StoredAs {
     pub to_stored: fn(&dyn Object) -> Box<dyn Object>,
     /// To the served kind; panics if handed another.
     pub from_stored: fn(&dyn Object) -> Box<dyn Object>,
+    /// A path of a field selector in the stored form.
+    pub stored_path: fn(&str) -> String,
+}
+
+impl PartialEq for StoredAs {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
 }
 
 /// One resource. Every hook has a default that does nothing; a file overrides what it needs.
@@ -160,6 +168,8 @@ pub trait Strategy: Send + Sync + 'static {
     const ORPHANS_DEPENDENTS: bool = false;
     /// Set if what is stored is of another kind than what is served.
     const STORED_AS: Option<&'static StoredAs> = None;
+    /// What whoever uses this version is told with every answer, if it is about to go.
+    const DEPRECATED: Option<&'static str> = None;
     /// Seconds after which an untouched object expires (Events: 3600).
     const TTL_SECONDS: Option<u64> = None;
 
@@ -225,6 +235,10 @@ pub trait AnyStrategy: Send + Sync {
         false
     }
     fn ttl_seconds(&self) -> Option<u64>;
+    /// What whoever uses this version is told with every answer, if it is about to go.
+    fn deprecated(&self) -> Option<&'static str> {
+        None
+    }
     /// How objects are turned into the kind that is stored, and back; `None`: they are stored as they are.
     fn stored_as(&self) -> Option<&'static StoredAs>;
     fn default(&self, object: &mut dyn Object);
@@ -328,6 +342,9 @@ impl<S: Strategy> AnyStrategy for Erased<S> {
     }
     fn ttl_seconds(&self) -> Option<u64> {
         S::TTL_SECONDS
+    }
+    fn deprecated(&self) -> Option<&'static str> {
+        S::DEPRECATED
     }
     fn stored_as(&self) -> Option<&'static StoredAs> {
         S::STORED_AS

@@ -72,7 +72,7 @@ pub fn named(word: &str) -> Result<Found> {
         None => (word, None),
     };
     let lower = name.to_lowercase();
-    let found = resources::ALL.iter().find(|strategy| {
+    let found = resources::ALL.iter().chain(resources::unstable::ALL).find(|strategy| {
         let names = strategy.names();
         let kind = strategy.kind();
         let called = names.plural == lower
@@ -92,7 +92,7 @@ pub fn named(word: &str) -> Result<Found> {
 /// # Errors
 /// kubectl's words, if there is none.
 pub fn of_kind(api_version: &str, kind: &str) -> Result<Found> {
-    let found = resources::ALL.iter().find(|strategy| {
+    let found = resources::ALL.iter().chain(resources::unstable::ALL).find(|strategy| {
         let own = strategy.kind();
         own.kind == kind && (api_version.is_empty() || own.api_version == api_version)
     });

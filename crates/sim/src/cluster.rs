@@ -40,6 +40,8 @@ pub struct Options {
     pub admission_off: Vec<String>,
     /// An AdmissionConfiguration, as text.
     pub admission_configuration: Option<String>,
+    /// Versions and resources that are turned on and off.
+    pub runtime_config: Vec<String>,
 }
 
 impl Default for Options {
@@ -52,6 +54,7 @@ impl Default for Options {
             admission: Vec::new(),
             admission_off: Vec::new(),
             admission_configuration: None,
+            runtime_config: Vec::new(),
         }
     }
 }

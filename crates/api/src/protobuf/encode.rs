@@ -4,6 +4,8 @@
 //! What JSON does not say is not written. Go's encoder writes the zero of fields that it holds by value; for a decoder
 //! that is the same.
 
+use std::ops::Range;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -32,8 +34,17 @@ const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 pub struct Encoder {
     /// Where the fields of the messages under way are in the output.
     spans: Vec<Span>,
+    /// Where the entries of the maps under way are in the output.
+    entries: Vec<Entry>,
     scratch: Vec<u8>,
     text: Vec<u8>,
+}
+
+/// An entry of a map: all of it, and its key within.
+#[derive(Debug, Clone)]
+struct Entry {
+    whole: Range<usize>,
+    key: Range<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +63,7 @@ impl Encoder {
     pub fn message(&mut self, definition: &str, json: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let Some(message) = PLAN.find(definition) else { return error(format!("{definition} has no protobuf form")) };
         self.spans.clear();
+        self.entries.clear();
         let mut scan = Scan::new(json);
         self.object(message, &mut scan, out, 0)
     }
@@ -182,34 +194,35 @@ impl Encoder {
         if scan.null()? {
             return Ok(());
         }
-        let start = out.len();
-        // Keys in the order of the text, each with its entry.
-        let mut entries: Vec<(Vec<u8>, usize, usize)> = Vec::new();
+        let (first, start) = (self.entries.len(), out.len());
         let mut sorted = true;
         scan.begin(b'{')?;
         while let Some(key) = scan.key(&mut self.text)? {
-            let key = key.to_vec();
             let begin = out.len();
-            nested(number, out, |out| {
-                bytes(1, &key, out);
-                match value {
-                    // A list in a map is a message of its own with one repeated field.
-                    Shape::List(_) => nested(2, out, |out| self.field(1, value, scan, out, depth + 1)),
-                    _ => self.item(2, value, scan, out, depth + 1),
-                }
-            })?;
-            sorted &= entries.last().is_none_or(|(last, ..)| *last < key);
-            entries.push((key, begin, out.len()));
+            let opened = open(number, out);
+            bytes(1, key, out);
+            let key_len = key.len();
+            let key_at = out.len() - key_len;
+            match value {
+                // A list in a map is a message of its own with one repeated field.
+                Shape::List(_) => nested(2, out, |out| self.field(1, value, scan, out, depth + 1))?,
+                _ => self.item(2, value, scan, out, depth + 1)?,
+            }
+            let key_at = key_at + close(opened, out);
+            let key = key_at..key_at + key_len;
+            sorted &= self.entries[first..].last().is_none_or(|last| out[last.key.clone()] < out[key.clone()]);
+            self.entries.push(Entry { whole: begin..out.len(), key });
         }
         if !sorted {
-            entries.sort();
+            self.entries[first..].sort_by(|a, b| out[a.key.clone()].cmp(&out[b.key.clone()]));
             self.scratch.clear();
-            for (_, begin, end) in &entries {
-                self.scratch.extend_from_slice(&out[*begin..*end]);
+            for entry in &self.entries[first..] {
+                self.scratch.extend_from_slice(&out[entry.whole.clone()]);
             }
             out.truncate(start);
             out.extend_from_slice(&self.scratch);
         }
+        self.entries.truncate(first);
         Ok(())
     }
 
@@ -306,6 +319,13 @@ impl Encoder {
 
     fn time(&mut self, number: u32, micro: bool, scan: &mut Scan<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
         let text = scan.string(&mut self.text)?;
+        if let Some(seconds) = whole_seconds(text) {
+            return nested(number, out, |out| {
+                integer(1, seconds.cast_unsigned(), out);
+                integer(2, 0, out);
+                Ok(())
+            });
+        }
         let time = std::str::from_utf8(text).ok().and_then(|text| text.parse::<jiff::Timestamp>().ok());
         let Some(time) = time else { return error("not a time") };
         let nanos = time.subsec_nanosecond();
@@ -319,6 +339,29 @@ impl Encoder {
             Ok(())
         })
     }
+}
+
+/// Seconds since 1970 of a time as it is nearly always written, `2026-01-02T03:04:05Z`; `None` for any other, and where
+/// it takes a calendar to say whether there is such a day.
+fn whole_seconds(text: &[u8]) -> Option<i64> {
+    let [year @ .., b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2, b'Z'] = text else {
+        return None;
+    };
+    let number = |digits: &[u8]| {
+        let digit = |number: i64, digit: &u8| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'));
+        digits.iter().try_fold(0, digit)
+    };
+    let year = number(<&[u8; 4]>::try_from(year).ok()?)?;
+    let (month, day) = (number(&[*m1, *m2])?, number(&[*d1, *d2])?);
+    let (hour, minute, second) = (number(&[*h1, *h2])?, number(&[*n1, *n2])?, number(&[*s1, *s2])?);
+    let usual = year > 0 && (1..=12).contains(&month) && (1..=28).contains(&day);
+    if !usual || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Years that begin in March, so that the day that may be missing comes last.
+    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
 /// Copies fields in order; those whose path goes on at `depth` are wrapped into its message.
@@ -368,20 +411,35 @@ fn bytes(number: u32, value: &[u8], out: &mut Vec<u8>) {
 
 /// Appends a field with what `write` appends as its length-delimited value.
 fn nested<E>(number: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-    varint(u64::from(number) << 3 | 2, out);
-    let at = out.len();
-    out.push(0);
+    let opened = open(number, out);
     write(out)?;
-    let len = out.len() - at - 1;
-    match u8::try_from(len) {
-        Ok(short) if short < 0x80 => out[at] = short,
-        _ => {
-            let mut prefix = Vec::with_capacity(10);
-            varint(len as u64, &mut prefix);
-            out.splice(at..=at, prefix);
-        }
-    }
+    close(opened, out);
     Ok(())
+}
+
+/// Begins a length-delimited field, of which everything is appended until [`close`].
+fn open(number: u32, out: &mut Vec<u8>) -> usize {
+    varint(u64::from(number) << 3 | 2, out);
+    out.push(0);
+    out.len()
+}
+
+/// Puts the length before what was appended since [`open`]; answers by how many bytes that was moved.
+fn close(opened: usize, out: &mut Vec<u8>) -> usize {
+    let len = out.len() - opened;
+    let moved = varint_len(len as u64) - 1;
+    if moved > 0 {
+        out.resize(out.len() + moved, 0);
+        out.copy_within(opened..opened + len, opened + moved);
+    }
+    let mut rest = len;
+    let place = &mut out[opened - 1..opened + moved];
+    for byte in &mut *place {
+        *byte = (rest & 0x7f) as u8 | 0x80;
+        rest >>= 7;
+    }
+    place[moved] &= 0x7f;
+    moved
 }
 
 /// The envelope's last fields, which Go writes although they are empty: content encoding and type.

@@ -26,8 +26,8 @@ impl super::Plugin for Plugin {
 }
 
 fn check(request: &mut Request<'_>) -> Result<(), Status> {
-    let bundle = request.object::<ClusterTrustBundle>();
-    let signer = bundle.and_then(|bundle| bundle.spec.signer_name.clone()).filter(|signer| !signer.is_empty());
+    let bundle = request.stored_object::<ClusterTrustBundle>();
+    let signer = bundle.and_then(|bundle| bundle.spec.signer_name).filter(|signer| !signer.is_empty());
     let Some(signer) = signer else { return Ok(()) };
     if signers::may(request, "attest", &signer) {
         return Ok(());

@@ -34,7 +34,7 @@ const BUILT_IN: &[Row] = &[
     ("storage.k8s.io", 16_800, &[("v1", 15), ("v1beta1", 9), ("v1alpha1", 1)]),
     ("apiextensions.k8s.io", 16_700, &[("v1", 15)]),
     ("admissionregistration.k8s.io", 16_700, &[("v1", 15), ("v1beta1", 12), ("v1alpha1", 9)]),
-    ("scheduling.k8s.io", 16_600, &[("v1", 15)]),
+    ("scheduling.k8s.io", 16_600, &[("v1", 15), ("v1beta1", 9), ("v1alpha3", 1)]),
     ("coordination.k8s.io", 16_500, &[("v1", 15), ("v1beta1", 13), ("v1alpha2", 12)]),
     ("node.k8s.io", 16_300, &[("v1", 15), ("v1beta1", 9), ("v1alpha1", 1)]),
     ("discovery.k8s.io", 16_200, &[("v1", 15), ("v1beta1", 12)]),
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn every_version_served_has_a_place() {
-        for strategy in resources::ALL {
+        for strategy in resources::ALL.iter().chain(resources::unstable::ALL) {
             let kind = strategy.kind();
             let known = kind.group == "apiregistration.k8s.io" || built_in(kind.group, kind.version).is_some();
             assert!(known, "{}/{}", kind.group, kind.version);

@@ -141,8 +141,10 @@ pub async fn at_start(server: &Server, caller: &Arc<Caller>) -> Result<(), Statu
     if lookup.catalog().of_kind(APIService::KIND).is_none() {
         return Ok(());
     }
-    let kinds = server.options().strategies.iter().map(|one| one.kind());
-    let shown = &server.options().enablement;
+    let options = server.options();
+    let strategies = options.enablement.strategies(options.strategies);
+    let kinds = strategies.iter().map(|one| one.kind());
+    let shown = &options.enablement;
     let served: BTreeSet<_> = kinds
         .filter(|own| shown.serves(own.group, own.version, own.plural))
         .map(|own| (own.group, own.version))

@@ -536,7 +536,9 @@ async fn start_watch(
         stream = stream.recorded(trail.clone());
     }
     let body = watch::body(stream, form, include, server.options.clock, counting);
-    Ok(respond(200, form.syntax.stream_type(), body))
+    let mut response = respond(200, form.syntax.stream_type(), body);
+    write::warn(&mut response, resource.deprecation().as_slice());
+    Ok(response)
 }
 
 async fn ordinary(

@@ -68,6 +68,8 @@ struct Chunks {
     encoder: Option<GzEncoder<Vec<u8>>>,
     pretty: Option<Pretty>,
     protobuf: Writer,
+    /// An item in protobuf.
+    message: Vec<u8>,
     /// The length of all items in protobuf.
     items_len: usize,
 }
@@ -86,6 +88,7 @@ impl Chunks {
             encoder: None,
             pretty,
             protobuf: Writer::default(),
+            message: Vec::new(),
             items_len: 0,
         }
     }
@@ -149,9 +152,9 @@ impl Chunks {
                 }
                 Syntax::Protobuf => {
                     let shape = self.writing.form.shape;
-                    let mut message = Vec::with_capacity(entry.wire_len_max());
-                    self.protobuf.item(&self.resource, &entry, shape, &mut message)?;
-                    List::item(out, &message);
+                    self.message.clear();
+                    self.protobuf.item(&self.resource, &entry, shape, &mut self.message)?;
+                    List::item(out, &self.message);
                 }
             }
         }

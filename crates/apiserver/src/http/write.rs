@@ -57,7 +57,8 @@ pub fn failure(status: &Status, form: Form) -> Response<Payload> {
     response
 }
 
-fn warn(response: &mut Response<Payload>, warnings: &[String]) {
+/// Adds `Warning` headers.
+pub fn warn(response: &mut Response<Payload>, warnings: &[String]) {
     for warning in limited(warnings) {
         if let Ok(value) = HeaderValue::from_str(&warning_text(&warning)) {
             response.headers_mut().append(WARNING, value);

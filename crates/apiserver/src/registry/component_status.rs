@@ -28,7 +28,7 @@ pub(super) async fn get(server: &Server, resource: &Arc<Resource>, target: &Targ
         return Err(resource.not_found(name));
     }
     let object = status(server, name).await;
-    let warnings = resource.strategy.warnings(&object);
+    let warnings = resource.deprecation().into_iter().collect();
     Ok(Answer::ok(Payload::Object(Arc::new(object))).warn(warnings))
 }
 
@@ -41,10 +41,9 @@ pub(super) async fn list(server: &Server, resource: &Arc<Resource>, call: &Call)
     let (labels, fields) = (call.options.label_selector.as_deref(), call.options.field_selector.as_deref());
     let filter = Filter::parse(strategy, None, call.target.name.as_deref(), labels, fields, None, None)?;
     let revision = server.caches().progress();
-    let (mut entries, mut warnings) = (Vec::new(), Vec::new());
+    let mut entries = Vec::new();
     for name in COMPONENTS {
         let object = Box::new(status(server, name).await);
-        warnings = strategy.warnings(&*object);
         let key = format!("/registry/componentstatuses/{name}").into();
         let stored = Bytes::from(object.encode());
         let entry = Entry::from_object(strategy, key, revision, stored, object, true)?;
@@ -53,7 +52,7 @@ pub(super) async fn list(server: &Server, resource: &Arc<Resource>, call: &Call)
         }
     }
     let listed = Listed { revision, entries, continue_token: String::new(), remaining: None };
-    Ok(Answer::ok(Payload::List(resource.clone(), listed)).warn(warnings))
+    Ok(Answer::ok(Payload::List(resource.clone(), listed)).warn(resource.deprecation().into_iter().collect()))
 }
 
 async fn status(server: &Server, name: &str) -> ComponentStatus {

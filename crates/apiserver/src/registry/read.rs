@@ -33,7 +33,7 @@ pub async fn get(
     let entry = entry.ok_or_else(|| resource.not_found(name))?;
     // Metadata is the same in every version.
     let entry = if options.metadata_of.is_some() { entry } else { resource.served_one(server, entry).await? };
-    Ok(Answer::ok(Payload::Entry(resource.clone(), entry)).warn(deprecation(resource)))
+    Ok(Answer::ok(Payload::Entry(resource.clone(), entry)).warn(resource.deprecation().into_iter().collect()))
 }
 
 /// A collection, or a page of it.
@@ -44,12 +44,7 @@ pub async fn list(server: &Server, resource: &Arc<Resource>, call: &Call) -> Res
     if call.options.metadata_of.is_none() {
         listed.entries = resource.served(server, listed.entries).await?;
     }
-    Ok(Answer::ok(Payload::List(resource.clone(), listed)).warn(deprecation(resource)))
-}
-
-/// What readers of a version that is on its way out are warned of.
-fn deprecation(resource: &Resource) -> Vec<String> {
-    resource.custom.as_ref().and_then(|version| version.deprecation.clone()).into_iter().collect()
+    Ok(Answer::ok(Payload::List(resource.clone(), listed)).warn(resource.deprecation().into_iter().collect()))
 }
 
 /// The parameters of a list, checked.

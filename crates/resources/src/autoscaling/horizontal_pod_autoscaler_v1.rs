@@ -22,6 +22,7 @@ pub const STORED_AS: StoredAs = StoredAs {
     kind: <v2::HorizontalPodAutoscaler as Typed>::KIND,
     to_stored: |scaler| Box::new(to_v2(downcast(scaler).expect("an autoscaling/v1 HorizontalPodAutoscaler"))),
     from_stored: |scaler| Box::new(from_v2(downcast(scaler).expect("an autoscaling/v2 HorizontalPodAutoscaler"))),
+    stored_path: str::to_owned,
 };
 
 pub struct Strategy;

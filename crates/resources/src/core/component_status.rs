@@ -12,6 +12,7 @@ impl crate::Strategy for Strategy {
     const SCOPE: Scope = Scope::Cluster;
     const STORAGE: Storage = Storage::Virtual;
     const VERBS: &'static [&'static str] = &["get", "list"];
+    const DEPRECATED: Option<&'static str> = Some("v1 ComponentStatus is deprecated in v1.19+");
     const COLUMNS: &'static [Column<Self::Object>] = &[
         Column::name(),
         Column::new("Status", "string", |object, _| Value::from(status(object)))
@@ -21,10 +22,6 @@ impl crate::Strategy for Strategy {
         Column::new("Error", "string", |object, _| Value::from(of_health(object, |own| own.error.as_deref())))
             .describe("Error of the component conditions"),
     ];
-
-    fn warnings(_object: &ComponentStatus) -> Vec<String> {
-        vec!["v1 ComponentStatus is deprecated in v1.19+".to_owned()]
-    }
 }
 
 fn health(object: &ComponentStatus) -> Option<&ComponentCondition> {

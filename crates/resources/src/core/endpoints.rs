@@ -17,6 +17,8 @@ impl crate::Strategy for Strategy {
     const SCOPE: Scope = Scope::Namespaced;
     const STORAGE: Storage = Storage::Stored { segment: "services/endpoints" };
     const CREATE_ON_UPDATE: bool = true;
+    const DEPRECATED: Option<&'static str> =
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
     const COLUMNS: &'static [Column<Endpoints>] = &[
         Column::name(),
         Column::new("Endpoints", "string", |endpoints, _| Value::from(addresses_text(endpoints)))
@@ -51,10 +53,6 @@ impl crate::Strategy for Strategy {
             }
         }
         errors
-    }
-
-    fn warnings(_endpoints: &Endpoints) -> Vec<String> {
-        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
     }
 }
 

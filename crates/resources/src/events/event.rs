@@ -16,6 +16,10 @@ pub const STORED_AS: StoredAs = StoredAs {
     kind: <core::Event as Typed>::KIND,
     to_stored: |event| Box::new(to_core(api::downcast(event).expect("an events.k8s.io/v1 Event"))),
     from_stored: |event| Box::new(from_core(api::downcast(event).expect("a v1 Event"))),
+    stored_path: |path| match path {
+        "reportingController" => "reportingComponent".to_owned(),
+        _ => path.replacen("regarding.", "involvedObject.", 1),
+    },
 };
 
 macro_rules! as_core {
@@ -173,11 +177,11 @@ pub fn from_core(event: &core::Event) -> Event {
         deprecated_count: event.count,
         type_: event.type_,
         event_time: event.event_time,
-        series: event.series.and_then(|series| {
-            Some(EventSeries {
-                count: series.count.unwrap_or_default(),
-                last_observed_time: series.last_observed_time?,
-            })
+        series: event.series.map(|series| EventSeries {
+            count: series.count.unwrap_or_default(),
+            last_observed_time: series
+                .last_observed_time
+                .unwrap_or(api::meta::v1::MicroTime(api::Timestamp::UNIX_EPOCH)),
         }),
         action: event.action,
         reporting_controller: event.reporting_component,

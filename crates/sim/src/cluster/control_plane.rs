@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use api::meta::v1::ObjectMeta;
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleRef, Subject};
+use apiserver::enablement::Enablement;
 use apiserver::{Server, admission, authn, authz, bootstrap};
 use base::{Clock, Random, TaskGroup};
 use client::{Reflectors, Served};
@@ -72,6 +73,7 @@ impl Plane {
             random: self.random.clone(),
             authenticator: authn::standard(verifier, None, self.clock),
             authorizer: Arc::new(authz::Chain::standard(self.clock, self.random.clone())),
+            enablement: Enablement::parse(&options.runtime_config, resources::ALL).map_err(anyhow::Error::msg)?,
             admission: plugins,
             admission_settings: settings,
             tokens: Some(Arc::new(pki::token::Signer::new(ISSUER, key))),

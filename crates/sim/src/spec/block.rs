@@ -237,6 +237,10 @@ fn cluster(text: &str) -> Result<Options> {
     let documents = parse_yaml_documents(text.as_bytes()).map_err(|error| anyhow!("{error}"))?;
     for (key, value) in documents.iter().filter_map(|document| document.value.as_object()).flatten() {
         let number = || value.as_u64().with_context(|| format!("{key} is a number"));
+        let texts = || -> Result<Vec<String>> {
+            let list = value.as_array().with_context(|| format!("{key} is a list"))?;
+            Ok(list.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect())
+        };
         let flag = || value.as_bool().with_context(|| format!("{key} is true or false"));
         match key.as_str() {
             "seed" => options.seed = number()?,
@@ -246,6 +250,7 @@ fn cluster(text: &str) -> Result<Options> {
             "admission" => options.admission = names(key, value)?,
             "admission-configuration" => options.admission_configuration = Some(value.to_string()),
             "admission-off" => options.admission_off = names(key, value)?,
+            "runtimeConfig" => options.runtime_config = names(key, value)?,
             _ => bail!("a cluster has no {key}"),
         }
     }

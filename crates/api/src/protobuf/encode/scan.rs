@@ -146,28 +146,30 @@ impl<'a> Scan<'a> {
     {
         self.expect(b'"')?;
         let start = self.at;
-        loop {
-            match self.json.get(self.at) {
-                None => return error("unexpected end of JSON input"),
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(&self.json[start..self.at - 1]);
-                }
-                Some(b'\\') => break,
-                Some(_) => self.at += 1,
-            }
+        if self.next_quote()? == b'"' {
+            self.at += 1;
+            return Ok(&self.json[start..self.at - 1]);
         }
         text.clear();
         text.extend_from_slice(&self.json[start..self.at]);
         loop {
-            let Some(byte) = self.json.get(self.at) else { return error("unexpected end of JSON input") };
+            let from = self.at;
+            let found = self.next_quote()?;
+            text.extend_from_slice(&self.json[from..self.at]);
             self.at += 1;
-            match byte {
+            match found {
                 b'"' => return Ok(text),
-                b'\\' => self.escape(text)?,
-                byte => text.push(*byte),
+                _ => self.escape(text)?,
             }
         }
+    }
+
+    /// Goes to the next quote or backslash of a text, and says which it is.
+    fn next_quote(&mut self) -> Result<u8, Error> {
+        let rest = self.json.get(self.at..).unwrap_or_default();
+        let Some(len) = memchr::memchr2(b'"', b'\\', rest) else { return error("unexpected end of JSON input") };
+        self.at += len;
+        Ok(rest[len])
     }
 
     fn escape(&mut self, text: &mut Vec<u8>) -> Result<(), Error> {
@@ -259,16 +261,10 @@ impl<'a> Scan<'a> {
 
     fn pass_string(&mut self) -> Result<(), Error> {
         self.at += 1;
-        loop {
-            match self.json.get(self.at) {
-                None => return error("unexpected end of JSON input"),
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                Some(b'\\') => self.at += 2,
-                Some(_) => self.at += 1,
-            }
+        while self.next_quote()? == b'\\' {
+            self.at += 2;
         }
+        self.at += 1;
+        Ok(())
     }
 }

@@ -1,11 +1,12 @@
 //! JSON to protobuf, and back by the reader of bodies.
 
 use expect_test::expect;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::protobuf::decode;
-use crate::protobuf::plan::Field;
+use crate::protobuf::plan::{Field, JSON_SCHEMA};
+use crate::schema::{self, Definition, Property, Type};
 
 fn message(definition: &str, json: &Value) -> Vec<u8> {
     let mut out = Vec::new();
@@ -58,6 +59,109 @@ fn every_kind_comes_back() {
         let read = kind.decode_value(decode(&out).unwrap()).unwrap().to_value();
         assert_eq!(difference(&object.to_value(), &read, ""), None, "{kind:?}");
         assert!(is_ascending(&out[MAGIC.len()..]), "{kind:?}");
+    }
+}
+
+/// What the schema says a value may be, with every field set; `None` inside of itself.
+fn described(type_: &Type, micro: bool, within: &mut Vec<&'static str>) -> Option<Value> {
+    Some(match type_ {
+        Type::String => json!("text"),
+        Type::Bytes => json!("AAECAw=="),
+        Type::Boolean => json!(true),
+        Type::Int32 => json!(-7),
+        Type::Int64 => json!(7_000_000_000_i64),
+        Type::Double => json!(0.5),
+        Type::Quantity => json!("1500m"),
+        Type::Time if micro => json!("2026-01-02T03:04:05.000006Z"),
+        Type::Time => json!("2026-01-02T03:04:05Z"),
+        Type::IntOrString => json!("80%"),
+        Type::Object => json!({"a": [1, {"b": "}"}]}),
+        Type::Any => json!({"any": null}),
+        Type::List(item) => {
+            let item = described(item, micro, within)?;
+            json!([item, item])
+        }
+        Type::Map(item) => json!({"k": described(item, micro, within)?, "a.b/c": described(item, micro, within)?}),
+        Type::Struct(_) => {
+            let definition = type_.definition().unwrap();
+            if within.contains(&definition.name) {
+                return None;
+            }
+            within.push(definition.name);
+            let object = all_set(definition, within);
+            within.pop();
+            object
+        }
+    })
+}
+
+fn all_set(definition: &'static Definition, within: &mut Vec<&'static str>) -> Value {
+    // An object within another does not say its kind.
+    let inner = within.len() > 1 && !definition.kinds.is_empty();
+    let mut set = |property: &Property| {
+        if inner && ["apiVersion", "kind"].contains(&property.name) {
+            return None;
+        }
+        let micro = property.reference.is_some_and(|name| name.ends_with("MicroTime"));
+        let value = match (definition.name, property.name) {
+            // Of several forms; their own test looks at them.
+            (JSON_SCHEMA, "additionalItems" | "additionalProperties") => json!(true),
+            (JSON_SCHEMA, "items") => json!({"type": "string"}),
+            (JSON_SCHEMA, "dependencies") => json!({"a": ["b"]}),
+            _ => described(&property.type_, micro, within)?,
+        };
+        Some((property.name.to_owned(), value))
+    };
+    Value::Object(definition.properties.iter().filter_map(&mut set).collect())
+}
+
+/// A field of v1.37 whose number is not known.
+const WITHOUT_NUMBER: &str = ".status.conditions[].observedGeneration";
+
+#[test]
+fn no_field_of_any_kind_is_lost() {
+    let kinds = schema::all().iter().flat_map(|definition| definition.kinds.iter().map(move |kind| (definition, kind)));
+    for (definition, (group, version, kind)) in kinds {
+        if PLAN.find(definition.name).is_none() {
+            panic!("{kind} has no message");
+        }
+        let api_version = if group.is_empty() { (*version).to_owned() } else { format!("{group}/{version}") };
+        let mut object = all_set(definition, &mut vec![definition.name]);
+        object["apiVersion"] = json!(api_version);
+        object["kind"] = json!(kind);
+        let json = object.to_string();
+        let mut out = Vec::new();
+        let write = |own: &mut Encoder, out: &mut Vec<u8>| own.message(definition.name, json.as_bytes(), out);
+        Encoder::default().document(&api_version, kind, &mut out, write).unwrap();
+        let read = decode(&out).unwrap();
+        let mut lost = Vec::new();
+        differences(&object, &read, String::new(), &mut lost);
+        lost.sort();
+        lost.dedup();
+        let expected: &[&str] = match *kind {
+            "HorizontalPodAutoscaler" if *version == "v2" => &[WITHOUT_NUMBER],
+            "HorizontalPodAutoscalerList" if *version == "v2" => &[".items[].status.conditions[].observedGeneration"],
+            _ => &[],
+        };
+        assert_eq!(lost, expected, "{api_version} {kind}");
+    }
+}
+
+/// Where two values differ.
+fn differences(a: &Value, b: &Value, at: String, out: &mut Vec<String>) {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                let of = |object: &Map<String, Value>| object.get(key).cloned().unwrap_or_default();
+                differences(&of(a), &of(b), format!("{at}.{key}"), out);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).for_each(|(a, b)| differences(a, b, format!("{at}[]"), out));
+        }
+        _ if a == b => {}
+        _ => out.push(at),
     }
 }
 
@@ -217,7 +321,39 @@ fn text_that_does_not_fit_is_refused() {
     assert_eq!(out, [b"\n\x09\n\x07".as_slice(), "😀\u{fffd}".as_bytes()].concat());
 }
 
+#[test]
+fn keys_are_sorted_however_long_the_entries() {
+    let values = ["x".repeat(300), "y".repeat(20_000), "z".into()];
+    let entry = |key: &str, at: usize| format!("{key:?}:{:?}", values[at]);
+    let read = |entries: [String; 3]| {
+        let json = format!("{{\"data\":{{{}}}}}", entries.join(","));
+        let mut out = Vec::new();
+        Encoder::default().message("io.k8s.api.core.v1.ConfigMap", json.as_bytes(), &mut out).unwrap();
+        out
+    };
+    let sorted = read([entry("a", 0), entry("b\"", 1), entry("c", 2)]);
+    assert_eq!(read([entry("c", 2), entry("b\"", 1), entry("a", 0)]), sorted);
+    assert!(sorted.len() > 20_300);
+}
+
 proptest::proptest! {
+    #[test]
+    fn times_are_read_as_the_calendar_has_them(seconds in -62_135_596_800_i64..253_402_300_799) {
+        let time = jiff::Timestamp::from_second(seconds).unwrap();
+        let text = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let fast = whole_seconds(text.as_bytes());
+        proptest::prop_assert!(fast.is_none_or(|fast| fast == seconds), "{} {:?}", text, fast);
+        let day = time.strftime("%d").to_string();
+        proptest::prop_assert_eq!(fast.is_none(), day.as_str() > "28", "{}", text);
+    }
+
+    #[test]
+    fn what_is_no_usual_time_is_left_to_the_calendar(text in "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z") {
+        let fast = whole_seconds(text.as_bytes());
+        let slow = text.parse::<jiff::Timestamp>().ok().map(|time| time.as_second());
+        proptest::prop_assert!(fast.is_none() || fast == slow, "{} {:?} {:?}", text, fast, slow);
+    }
+
     #[test]
     fn no_text_is_too_odd(text in "[{}\\[\\]:,\"a-z0-9\\\\ ]{0,80}") {
         let _ = Encoder::default().message("io.k8s.api.core.v1.Pod", text.as_bytes(), &mut Vec::new());

@@ -35,13 +35,13 @@ pub(super) fn signing(node: &str, request: &mut Request<'_>) -> Result<(), Refus
 pub(super) fn slice(node: &str, request: &mut Request<'_>) -> Result<(), Refused> {
     let own = |slice: Option<&str>| slice == Some(node);
     match request.operation {
-        Operation::Create => match request.object::<ResourceSlice>() {
+        Operation::Create => match request.stored_object::<ResourceSlice>() {
             Some(slice) if !own(slice.spec.node_name.as_deref()) => {
                 Err("can only create ResourceSlice with the same NodeName as the requesting node".into())
             }
             _ => Ok(()),
         },
-        Operation::Delete => match request.old_object::<ResourceSlice>() {
+        Operation::Delete => match request.stored_old_object::<ResourceSlice>() {
             Some(slice) if !own(slice.spec.node_name.as_deref()) => {
                 Err("can only delete ResourceSlice with the same NodeName as the requesting node".into())
             }
