@@ -530,6 +530,7 @@ async fn start_watch(
     let include = Included::parse(query.get("includeObject"))?;
     let events = server.metrics.watch_events(resource.group(), resource.kind().version, resource.plural());
     let counting = (events, server.metrics.long(&seen.subject()));
+    let deprecation = resource.deprecation();
     let mut stream = server.start_watch(resource, &call, false).await?.seated(seat);
     if let Some(trail) = seen.trail() {
         trail.sent(200);
@@ -537,7 +538,7 @@ async fn start_watch(
     }
     let body = watch::body(stream, form, include, server.options.clock, counting);
     let mut response = respond(200, form.syntax.stream_type(), body);
-    write::warn(&mut response, resource.deprecation().as_slice());
+    write::warn(&mut response, deprecation.as_slice());
     Ok(response)
 }
 

@@ -237,10 +237,6 @@ fn cluster(text: &str) -> Result<Options> {
     let documents = parse_yaml_documents(text.as_bytes()).map_err(|error| anyhow!("{error}"))?;
     for (key, value) in documents.iter().filter_map(|document| document.value.as_object()).flatten() {
         let number = || value.as_u64().with_context(|| format!("{key} is a number"));
-        let texts = || -> Result<Vec<String>> {
-            let list = value.as_array().with_context(|| format!("{key} is a list"))?;
-            Ok(list.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect())
-        };
         let flag = || value.as_bool().with_context(|| format!("{key} is true or false"));
         match key.as_str() {
             "seed" => options.seed = number()?,
