@@ -35,8 +35,9 @@ pub fn same(_: &mut Value) {}
 
 /// A [`StoredAs`] between two types.
 macro_rules! stored_as {
-    ($served:ty, $stored:ty) => { $crate::spelling::stored_as!($served, $stored, $crate::spelling::same,
-        $crate::spelling::same) };
+    ($served:ty, $stored:ty) => {
+        $crate::spelling::stored_as!($served, $stored, $crate::spelling::same, $crate::spelling::same)
+    };
     ($served:ty, $stored:ty, $to:expr, $from:expr) => {
         &$crate::StoredAs {
             kind: <$stored as api::Typed>::KIND,

@@ -38,12 +38,7 @@ pub fn one_member(errors: &mut FieldErrors, path: &Path, members: &[(&str, bool)
 }
 
 /// A name that may not be empty.
-pub fn required_name(
-    errors: &mut FieldErrors,
-    path: &Path,
-    name: &str,
-    rule: fn(&mut FieldErrors, &Path, &str),
-) {
+pub fn required_name(errors: &mut FieldErrors, path: &Path, name: &str, rule: fn(&mut FieldErrors, &Path, &str)) {
     if name.is_empty() {
         errors.required(path, "");
     } else {

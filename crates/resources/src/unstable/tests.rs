@@ -53,7 +53,8 @@ fn requests_for_devices_are_moved() {
 #[test]
 fn devices_are_moved() {
     let pool = json!({"generation": 1, "name": "p", "resourceSliceCount": 1});
-    let spec = json!({"devices": [{"basic": {"attributes": {"a": {"int": 1}}}, "name": "d"}], "driver": "x", "pool": pool});
+    let spec =
+        json!({"devices": [{"basic": {"attributes": {"a": {"int": 1}}}, "name": "d"}], "driver": "x", "pool": pool});
     let stored = json!({"devices": [{"attributes": {"a": {"int": 1}}, "name": "d"}], "driver": "x", "pool": pool});
     there_and_back("resource.k8s.io/v1beta1", "ResourceSlice", spec, &stored);
 }
