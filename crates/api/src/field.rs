@@ -168,13 +168,6 @@ impl FieldErrors {
     }
 
     pub fn not_supported(&mut self, path: &Path, value: impl Into<Value>, supported: &[&str]) {
-        let mut supported: Vec<String> = supported.iter().map(|text| (*text).to_owned()).collect();
-        supported.sort();
-        self.push(path, Problem::NotSupported { value: value.into(), supported }, "");
-    }
-
-    /// As [`FieldErrors::not_supported`], where upstream lists what it supports in an order of its own.
-    pub fn not_supported_in_order(&mut self, path: &Path, value: impl Into<Value>, supported: &[&str]) {
         let supported = supported.iter().map(|text| (*text).to_owned()).collect();
         self.push(path, Problem::NotSupported { value: value.into(), supported }, "");
     }

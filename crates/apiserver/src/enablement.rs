@@ -1,5 +1,5 @@
-//! Which of the versions built in are shown to clients (`--runtime-config`). A stable version that is turned off is
-//! neither served over HTTP nor described; the cluster's own parts, which are in this process, go on using it. A beta or
+//! Which of the versions built in are shown to clients (`--runtime-config`). A stable version that is off is neither
+//! served over HTTP nor described; the cluster's own parts, which are in this process, go on using it. A beta or
 //! alpha version is there only if it is turned on.
 //!
 //! Pure. Upstream: apiserver/pkg/server/options/api_enablement.go, apiserver/pkg/server/resourceconfig.
@@ -125,7 +125,9 @@ impl Enablement {
 
     /// Whether clients are shown that resource.
     pub fn serves(&self, group: &str, version: &str, plural: &str) -> bool {
-        let stable = stage(version) == Stage::Stable;
+        // Versions of custom resources are as stable as whoever defines them says.
+        let unstable = || unstable::ALL.iter().any(|one| one.kind().group == group && one.kind().version == version);
+        let stable = stage(version) == Stage::Stable || !unstable();
         if self.versions.is_empty() && self.resources.is_empty() {
             return stable;
         }
@@ -193,17 +195,19 @@ mod tests {
             ("resource.k8s.io", "v1beta2", "resourceslices"),
             ("resource.k8s.io", "v1alpha3", "devicetaintrules"),
             ("coordination.k8s.io", "v1alpha2", "leasecandidates"),
+            ("example.com", "v1alpha1", "cats"), // somebody's own, always there
         ];
-        let table: &[(&str, [bool; 5])] = &[
-            ("", [true, false, false, false, false]),
-            ("api/beta=true", [true, true, true, false, false]),
-            ("api/alpha=true", [true, false, false, true, true]),
-            ("api/all=true", [true, true, true, true, true]),
-            ("api/all=true,api/alpha=false", [true, true, true, false, false]),
-            ("resource.k8s.io/v1beta1", [true, true, false, false, false]),
-            ("api/beta=true,resource.k8s.io/v1beta1=false", [true, false, true, false, false]),
-            ("resource.k8s.io/v1beta2/resourceslices=true", [true, false, true, false, false]),
-            ("coordination.k8s.io/v1alpha2=true", [true, false, false, false, true]),
+        let table: &[(&str, [bool; 6])] = &[
+            ("", [true, false, false, false, false, true]),
+            ("api/beta=true", [true, true, true, false, false, true]),
+            ("api/alpha=true", [true, false, false, true, true, true]),
+            ("api/alpha=false", [true, false, false, false, false, true]),
+            ("api/all=true", [true, true, true, true, true, true]),
+            ("api/all=true,api/alpha=false", [true, true, true, false, false, true]),
+            ("resource.k8s.io/v1beta1", [true, true, false, false, false, true]),
+            ("api/beta=true,resource.k8s.io/v1beta1=false", [true, false, true, false, false, true]),
+            ("resource.k8s.io/v1beta2/resourceslices=true", [true, false, true, false, false, true]),
+            ("coordination.k8s.io/v1alpha2=true", [true, false, false, false, true, true]),
         ];
         for (text, expected) in table {
             let own = parse(text).unwrap();

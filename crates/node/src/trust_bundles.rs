@@ -1,4 +1,4 @@
-//! The ClusterTrustBundles that projected volumes are made of. A volume names one, or selects those of a signer by their
+//! The ClusterTrustBundles that projected volumes are made of. A volume names one, or selects a signer's by their
 //! labels, so all of them are followed: from when a pod of this node first needs one, for as long as some pod does.
 //!
 //! Upstream: pkg/kubelet/clustertrustbundle.

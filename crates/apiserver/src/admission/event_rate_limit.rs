@@ -105,7 +105,8 @@ impl Limits {
             let path = root.index(index);
             let by = ALL.into_iter().find(|by| by.name() == entry.r#type);
             if by.is_none() {
-                let names = ALL.map(By::name);
+                let mut names = ALL.map(By::name);
+                names.sort_unstable();
                 errors.not_supported(&path.child("type"), entry.r#type.as_str(), &names);
             }
             for (name, value) in [("burst", entry.burst), ("qps", entry.qps)] {

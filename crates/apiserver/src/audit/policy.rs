@@ -246,7 +246,7 @@ fn validate_rule(rule: &Rule, path: &Path, errors: &mut FieldErrors) {
     if rule.level.is_empty() {
         errors.required(&path.child("level"), "");
     } else if level(&rule.level).is_none() {
-        errors.not_supported_in_order(&path.child("level"), rule.level.as_str(), &Level::ALL.map(Level::as_str));
+        errors.not_supported(&path.child("level"), rule.level.as_str(), &Level::ALL.map(Level::as_str));
     }
     let urls = rule.non_resource_urls.as_deref().unwrap_or_default();
     let urls_path = path.child("nonResourceURLs");

@@ -253,7 +253,7 @@ impl Entry {
         out.extend_from_slice(&self.stored[self.splice.at..end]);
     }
 
-    /// As [`Entry::write_metadata`] without `managedFields`, which are most of it and which nobody in the process reads.
+    /// As [`Entry::write_metadata`] without `managedFields`: most of it, and read by nobody in the process.
     fn write_metadata_unmanaged(&self, out: &mut Vec<u8>) {
         out.push(b'{');
         self.write_revision(out);

@@ -225,7 +225,8 @@ fn attempted(parts: &request::Parts, peer: &Peer) -> String {
 pub async fn handle(server: Arc<Server>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Payload> {
     let began = server.options.clock.monotonic();
     let mut seen = Seen::new(server.now(), audit_id(&server, &request), &request);
-    let answering = base::task::catch("request", answer(&server, &peer, request, &mut seen));
+    // In a box, as each of the layers around it would have room for a copy of its whole state on the stack.
+    let answering = base::task::catch("request", Box::pin(answer(&server, &peer, request, &mut seen)));
     let (answered, away) = metrics::measured(answering).await;
     let trail = seen.trail.take();
     let mut response = answered.unwrap_or_else(|| {

@@ -206,7 +206,7 @@ fn check_options(options: &DeleteOptions) -> Result<(), Status> {
             errors.invalid(&path, policy, "orphanDependents and deletionPropagation cannot be both set");
         }
         if !matches!(policy, "Foreground" | "Background" | "Orphan") {
-            errors.not_supported_in_order(&path, policy, &["Foreground", "Background", "Orphan", "nil"]);
+            errors.not_supported(&path, policy, &["Foreground", "Background", "Orphan", "nil"]);
         }
     }
     if let Some(all) = &options.dry_run {

@@ -111,7 +111,7 @@ fn check_list_options(options: &Options) -> Result<(), Status> {
             errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
         }
         if !matches!(matching, "Exact" | "NotOlderThan") {
-            errors.not_supported_in_order(&path, matching, &["Exact", "NotOlderThan", ""]);
+            errors.not_supported(&path, matching, &["Exact", "NotOlderThan", ""]);
         }
         if matching == "Exact" && asked == Some("0") {
             errors.forbidden(&path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");

@@ -119,7 +119,7 @@ async fn a_custom_resource_is_like_any_other() {
     assert_eq!(other.message(), "field label not supported: spec.lives");
 
     let beta = world.get("/apis/example.com/v1beta1/namespaces/default/cats/tom").await;
-    assert_eq!(beta.json()["apiVersion"], "example.com/v1beta1");
+    assert_eq!(beta.json()["apiVersion"], "example.com/v1beta1", "{}", beta.text());
     assert_eq!(beta.headers["warning"], "299 - \"example.com/v1beta1 Cat is deprecated\"");
     let mut watch = world.watch("/apis/example.com/v1beta1/cats?watch=true").await;
     assert_eq!(watch.next().await.unwrap()["object"]["apiVersion"], "example.com/v1beta1");

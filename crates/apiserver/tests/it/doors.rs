@@ -134,6 +134,26 @@ async fn what_is_turned_off_is_not_shown() {
 }
 
 #[tokio::test]
+async fn what_is_turned_on_is_shown() {
+    let pairs =
+        ["resource.k8s.io/v1beta1", "resource.k8s.io/v1beta2", "coordination.k8s.io/v1alpha2"].map(str::to_owned);
+    let enablement = Enablement::parse(&pairs, resources::ALL).unwrap();
+    let world = World::start_with(Options { enablement, ..Options::default() }).await;
+    let group = world.get("/apis/resource.k8s.io").await.json();
+    let versions: Vec<&str> =
+        group["versions"].as_array().unwrap().iter().filter_map(|one| one["version"].as_str()).collect();
+    assert_eq!(versions, ["v1", "v1beta2", "v1beta1"]);
+    assert_eq!(group["preferredVersion"]["version"], "v1");
+    assert_eq!(world.get("/apis/resource.k8s.io/v1alpha3/devicetaintrules").await.code, 404);
+    // What the asked-for version is kept as is not shown for that.
+    assert_eq!(world.get("/apis/coordination.k8s.io/v1alpha2/leasecandidates").await.code, 200);
+    let hidden = world.get("/apis/coordination.k8s.io/v1beta1/leasecandidates").await;
+    assert_eq!((hidden.code, hidden.message().as_str()), (404, "the server could not find the requested resource"));
+    let group = world.get("/apis/coordination.k8s.io").await.json();
+    assert_eq!(group["versions"].as_array().unwrap().len(), 2, "v1 and what was asked for: {group}");
+}
+
+#[tokio::test]
 async fn health_in_detail() {
     let world = World::start().await;
     let verbose = world.get("/readyz?verbose").await.text();
@@ -152,8 +172,8 @@ async fn the_version_and_the_figures() {
     assert!(version["gitVersion"].as_str().unwrap().starts_with("v1.37.0+pintle."));
     world.get("/api/v1/namespaces/default/configmaps/none").await;
     let metrics = world.get("/metrics").await.text();
-    let line = "apiserver_request_total{code=\"404\",group=\"\",version=\"v1\",resource=\"configmaps\",subresource=\"\",\
-                verb=\"get\"} 1";
+    let line = "apiserver_request_total{code=\"404\",component=\"apiserver\",dry_run=\"\",group=\"\",\
+                resource=\"configmaps\",scope=\"resource\",subresource=\"\",verb=\"GET\",version=\"v1\"} 1";
     assert!(metrics.contains(line), "{metrics}");
 }
 

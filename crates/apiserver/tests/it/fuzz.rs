@@ -111,8 +111,9 @@ const FITTING: &[[&str; 4]] = &[
     ["POST", PATHS[4], "application/json", r#"{"spec":{"expirationSeconds":600}}"#],
 ];
 
-/// Upstream answers the first two with a 500 too; this server has no key.
+/// Upstream answers the first three with a 500 too; this server has no key.
 const FAILURES: &[&str] = &[
+    "strconv.ParseUint: parsing ",
     "resourceVersion should not be set on objects to be created",
     "unknown patch type: ",
     "no service account signing key is configured",

@@ -77,7 +77,7 @@ fn flags_that_make_no_sense() {
         (&["--service-cidr", "10.43.0.0/99"], 1, "--service-cidr"),
         (&["--feature-gates", "Nothing=true"], 1, "--feature-gates"),
         (&["--runtime-config", "batch/v1=yes"], 1, "--runtime-config: invalid value of batch/v1: yes"),
-        (&["--runtime-config", "api/beta=true"], 1, "no beta or alpha version is built yet"),
+        (&["--runtime-config", "example.com/v1"], 1, "--runtime-config: unknown api groups example.com"),
         (&["--token", "x"], 1, "--token"),
         (&["--config", "/no/such/file"], 1, "/no/such/file"),
         (&["--store", "paper"], 2, "invalid value 'paper' for '--store"),

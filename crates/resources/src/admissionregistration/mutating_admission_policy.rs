@@ -91,7 +91,7 @@ fn validate_policy(policy: &MutatingAdmissionPolicy, check_conditions: bool) -> 
     match spec.reinvocation_policy.as_deref() {
         None | Some("") => errors.required(&reinvocation_path, ""),
         Some("Never" | "IfNeeded") => {}
-        Some(other) => errors.not_supported_in_order(&reinvocation_path, other, &["Never", "IfNeeded"]),
+        Some(other) => errors.not_supported(&reinvocation_path, other, &["Never", "IfNeeded"]),
     }
     errors
 }

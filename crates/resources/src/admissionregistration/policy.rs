@@ -118,7 +118,7 @@ pub fn validate_param_ref(errors: &mut FieldErrors, path: &Path, param: Option<&
     match param.parameter_not_found_action.as_deref() {
         None | Some("") => errors.required(&path, ""),
         Some("Allow" | "Deny") => {}
-        Some(other) => errors.not_supported_in_order(&path, other, &["Deny", "Allow"]),
+        Some(other) => errors.not_supported(&path, other, &["Deny", "Allow"]),
     }
 }
 

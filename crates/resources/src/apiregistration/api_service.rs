@@ -76,7 +76,7 @@ impl crate::Strategy for Strategy {
         for (index, condition) in conditions.enumerate() {
             let (path, supported) = (path.index(index).child("status"), ["True", "False", "Unknown"]);
             if !supported.contains(&condition.status.as_str()) {
-                errors.not_supported_in_order(&path, condition.status.as_str(), &supported);
+                errors.not_supported(&path, condition.status.as_str(), &supported);
             }
         }
         errors

@@ -176,7 +176,7 @@ fn validate_strategy(errors: &mut FieldErrors, path: &Path, strategy: &DaemonSet
                 .as_ref()
                 .map(|update| json!({"MaxUnavailable": update.max_unavailable, "MaxSurge": update.max_surge}));
             let value = json!({"Type": other, "RollingUpdate": update});
-            errors.not_supported_in_order(path, value, &["RollingUpdate", "OnDelete"]);
+            errors.not_supported(path, value, &["RollingUpdate", "OnDelete"]);
         }
     }
 }

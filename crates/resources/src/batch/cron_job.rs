@@ -166,7 +166,7 @@ fn validate_spec(errors: &mut FieldErrors, spec: &CronJobSpec, old: Option<&Cron
         "Allow" | "Forbid" | "Replace" => {}
         other => {
             let supported = ["Allow", "Forbid", "Replace"];
-            errors.not_supported_in_order(&path.child("concurrencyPolicy"), other, &supported);
+            errors.not_supported(&path.child("concurrencyPolicy"), other, &supported);
         }
     }
     validate_template(errors, &path.child("jobTemplate").child("spec"), spec);
@@ -235,7 +235,7 @@ fn validate_template(errors: &mut FieldErrors, path: &Path, spec: &CronJobSpec) 
         errors.invalid(&path.child("selector"), checks::shown(selector), "`selector` will be auto-generated");
     }
     if spec.manual_selector == Some(true) {
-        errors.not_supported_in_order(&path.child("manualSelector"), true, &["nil", "false"]);
+        errors.not_supported(&path.child("manualSelector"), true, &["nil", "false"]);
     }
 }
 

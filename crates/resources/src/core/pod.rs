@@ -268,7 +268,7 @@ pub fn validate_binding(binding: &Binding) -> FieldErrors {
     let path = Path::new("target");
     let kind = binding.target.kind.as_deref().unwrap_or_default();
     if !matches!(kind, "" | "Node") {
-        errors.not_supported(&path.child("kind"), kind, &["<empty>", "Node"]);
+        errors.not_supported(&path.child("kind"), kind, &["Node", "<empty>"]);
     }
     if binding.target.name.as_deref().unwrap_or_default().is_empty() {
         errors.required(&path.child("name"), "");

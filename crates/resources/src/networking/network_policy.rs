@@ -100,14 +100,14 @@ fn validate_spec(policy: &NetworkPolicy, known: &[&str]) -> FieldErrors {
         return errors;
     }
     for (index, type_) in types.iter().enumerate().filter(|(_, type_)| !TYPES.contains(&type_.as_str())) {
-        errors.not_supported_in_order(&path.index(index), type_.as_str(), &TYPES);
+        errors.not_supported(&path.index(index), type_.as_str(), &TYPES);
     }
     errors
 }
 
 fn validate_port(errors: &mut FieldErrors, path: &Path, port: &NetworkPolicyPort) {
     if let Some(protocol) = port.protocol.as_deref().filter(|protocol| !PROTOCOLS.contains(protocol)) {
-        errors.not_supported_in_order(&path.child("protocol"), protocol, &PROTOCOLS);
+        errors.not_supported(&path.child("protocol"), protocol, &PROTOCOLS);
     }
     let end_path = path.child("endPort");
     match (&port.port, port.end_port) {

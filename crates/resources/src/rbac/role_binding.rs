@@ -42,7 +42,7 @@ impl crate::Strategy for Strategy {
 
     fn validate(binding: &RoleBinding) -> FieldErrors {
         let mut errors = FieldErrors::new();
-        rules::validate_role_ref(&mut errors, &binding.role_ref, &["ClusterRole", "Role"]);
+        rules::validate_role_ref(&mut errors, &binding.role_ref, &["Role", "ClusterRole"]);
         rules::validate_subjects(&mut errors, binding.subjects.as_deref().unwrap_or_default(), true);
         errors
     }

@@ -87,7 +87,7 @@ pub fn validate_subjects(errors: &mut FieldErrors, subjects: &[Subject], namespa
                 }
                 checks::optional_one_of(errors, &group_path, Some(group), &[GROUP]);
             }
-            other => errors.not_supported(&path.child("kind"), other, &["Group", "ServiceAccount", "User"]),
+            other => errors.not_supported(&path.child("kind"), other, &["ServiceAccount", "User", "Group"]),
         }
     }
 }
@@ -172,8 +172,8 @@ mod tests {
         assert_eq!(check(json!({"kind": "ServiceAccount", "name": "a"})), ["subjects[0].namespace: Required value"]);
         assert_eq!(
             check(json!({"kind": "Robot", "name": "r"})),
-            ["subjects[0].kind: Unsupported value: \"Robot\": supported values: \"Group\", \"ServiceAccount\", \
-                 \"User\""]
+            ["subjects[0].kind: Unsupported value: \"Robot\": supported values: \"ServiceAccount\", \"User\", \
+                 \"Group\""]
         );
         assert_eq!(
             check(json!({"kind": "Group", "name": "g", "apiGroup": "x"})),

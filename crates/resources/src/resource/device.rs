@@ -148,7 +148,7 @@ pub fn toleration(errors: &mut FieldErrors, path: &Path, toleration: &DeviceTole
         Some("Exists") if value.is_empty() => {}
         Some("Exists") => errors.invalid(&value_path, value, "must be empty for operator `Exists`"),
         Some("Equal") => checks::problems(errors, &value_path, value, api::name::label_value(value)),
-        Some(other) => errors.not_supported_in_order(&operator_path, other, &["Equal", "Exists"]),
+        Some(other) => errors.not_supported(&operator_path, other, &["Equal", "Exists"]),
     }
     if let Some(effect) = toleration.effect.as_deref().filter(|effect| !effect.is_empty()) {
         checks::optional_one_of(errors, &path.child("effect"), Some(effect), &["NoExecute", "NoSchedule"]);

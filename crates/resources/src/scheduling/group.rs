@@ -75,7 +75,7 @@ pub fn validate(errors: &mut FieldErrors, path: &Path, parts: &Parts<'_>) {
     }
     if let Some(policy) = parts.preemption {
         let path = path.child("preemptionPolicy");
-        checks::one_of(errors, &path, Some(policy), &["Never", "PreemptLowerPriority"]);
+        checks::one_of(errors, &path, Some(policy), &["PreemptLowerPriority", "Never"]);
     }
 }
 

@@ -59,7 +59,7 @@ impl crate::Strategy for Strategy {
         }
         if let Some(policy) = &class.preemption_policy {
             let path = Path::new("preemptionPolicy");
-            checks::one_of(&mut errors, &path, Some(policy), &["Never", "PreemptLowerPriority"]);
+            checks::one_of(&mut errors, &path, Some(policy), &["PreemptLowerPriority", "Never"]);
         }
         errors
     }

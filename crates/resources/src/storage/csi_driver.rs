@@ -84,7 +84,7 @@ impl crate::Strategy for Strategy {
         for mode in spec.volume_lifecycle_modes.iter().flatten() {
             if !matches!(mode.as_str(), "Persistent" | "Ephemeral") {
                 let supported = ["Persistent", "Ephemeral"];
-                errors.not_supported_in_order(&path.child("volumeLifecycleModes"), mode.as_str(), &supported);
+                errors.not_supported(&path.child("volumeLifecycleModes"), mode.as_str(), &supported);
             }
         }
         if spec.se_linux_mount.is_none() {

@@ -4,8 +4,11 @@ use std::path::Path;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// Looks at the whole folder of specs.
+type Check = fn(&Path) -> anyhow::Result<()>;
+
 /// What is checked of the specs themselves.
-const CHECKS: &[(&str, fn(&Path) -> anyhow::Result<()>)] = &[
+const CHECKS: &[(&str, Check)] = &[
     ("every rule of the API has its proof", sim::spec::coverage::rules),
     ("every kind has its refusals", sim::spec::coverage::refusals),
 ];

@@ -143,7 +143,9 @@ fn words(rule: &ValidationRule, node: &Node, path: &Path, errors: &mut FieldErro
     if let Some(reason) = rule.reason.as_deref()
         && !REASONS.iter().any(|(name, _)| *name == reason)
     {
-        errors.not_supported(&path.child("reason"), reason, &REASONS.map(|(name, _)| name));
+        let mut names = REASONS.map(|(name, _)| name);
+        names.sort_unstable();
+        errors.not_supported(&path.child("reason"), reason, &names);
     }
     if let Some(text) = rule.field_path.as_deref().filter(|text| !text.is_empty()) {
         let path = path.child("fieldPath");

@@ -83,7 +83,7 @@ fn wrong_webhooks_are_refused_in_upstreams_words() {
         ),
         (
             "failurePolicy: Maybe",
-            "authorizers[0].failurePolicy: Unsupported value: \"Maybe\": supported values: \"Deny\", \"NoOpinion\"",
+            "authorizers[0].failurePolicy: Unsupported value: \"Maybe\": supported values: \"NoOpinion\", \"Deny\"",
         ),
         (
             "matchConditions: [{expression: 'true'}]",

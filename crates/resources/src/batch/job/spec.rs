@@ -87,7 +87,7 @@ fn restart_policy(errors: &mut FieldErrors, path: &Path, spec: &JobSpec) {
             errors.invalid(path, policy, "only \"Never\" is supported when podFailurePolicy is specified");
         }
         "OnFailure" | "Never" => {}
-        other => errors.not_supported_in_order(path, other, &["OnFailure", "Never"]),
+        other => errors.not_supported(path, other, &["OnFailure", "Never"]),
     }
 }
 
@@ -104,7 +104,7 @@ fn completion_mode(errors: &mut FieldErrors, path: &Path, spec: &JobSpec) {
                 }
             }
         }
-        other => errors.not_supported_in_order(&path.child("completionMode"), other, &["NonIndexed", "Indexed"]),
+        other => errors.not_supported(&path.child("completionMode"), other, &["NonIndexed", "Indexed"]),
     }
 }
 

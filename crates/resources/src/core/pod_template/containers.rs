@@ -133,7 +133,7 @@ fn validate_container(errors: &mut FieldErrors, path: &Path, container: &Contain
     }
     let policy = container.termination_message_policy.as_deref();
     let path_policy = path.child("terminationMessagePolicy");
-    checks::one_of(errors, &path_policy, policy, &["FallbackToLogsOnError", "File"]);
+    checks::one_of(errors, &path_policy, policy, &["File", "FallbackToLogsOnError"]);
     validate_ports(errors, &path.child("ports"), container.ports.as_deref().unwrap_or_default());
     env::validate_env(errors, &path.child("env"), container.env.as_deref().unwrap_or_default());
     env::validate_env_from(errors, &path.child("envFrom"), container.env_from.as_deref().unwrap_or_default());

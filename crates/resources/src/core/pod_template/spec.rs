@@ -99,8 +99,8 @@ pub fn validate_spec(errors: &mut FieldErrors, path: &Path, spec: &PodSpec, cont
     resources::validate_pod_level(errors, &path.child("resources"), spec, &around.claims);
     validate_host_ports(errors, &path.child("containers"), spec, context);
     let restart_policy = spec.restart_policy.as_deref();
-    checks::one_of(errors, &path.child("restartPolicy"), restart_policy, &["Always", "Never", "OnFailure"]);
-    let policies = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
+    checks::one_of(errors, &path.child("restartPolicy"), restart_policy, &["Always", "OnFailure", "Never"]);
+    let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     checks::one_of(errors, &path.child("dnsPolicy"), spec.dns_policy.as_deref(), &policies);
     checks::labels(errors, &path.child("nodeSelector"), spec.node_selector.as_ref());
     if let Some(context) = &spec.security_context {
@@ -126,7 +126,7 @@ pub fn validate_spec(errors: &mut FieldErrors, path: &Path, spec: &PodSpec, cont
     validate_host_aliases(errors, &path.child("hostAliases"), spec.host_aliases.as_deref().unwrap_or_default());
     let preemption = spec.preemption_policy.as_deref();
     if preemption.is_some() {
-        let policies = ["Never", "PreemptLowerPriority"];
+        let policies = ["PreemptLowerPriority", "Never"];
         checks::one_of(errors, &path.child("preemptionPolicy"), preemption, &policies);
     }
     if let Some(overhead) = &spec.overhead {
