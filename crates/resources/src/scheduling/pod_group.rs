@@ -2,7 +2,7 @@
 //!
 //! Upstream: pkg/registry/scheduling/podgroup, staging/src/k8s.io/api/scheduling/v1beta1.
 
-use api::scheduling::v1beta1::{DisruptionMode, PodGroup, PodGroupStatus};
+use api::scheduling::v1beta1::{DisruptionMode, PodGroup, PodGroupStatus, SingleDisruptionMode};
 
 use super::group::{self, Parts};
 use crate::prelude::*;
@@ -21,8 +21,10 @@ impl crate::Strategy for Strategy {
 
     fn default(group: &mut PodGroup) {
         let spec = &mut group.spec;
-        spec.disruption_mode
-            .get_or_insert_with(|| DisruptionMode { single: Some(Default::default()), ..Default::default() });
+        spec.disruption_mode.get_or_insert_with(|| DisruptionMode {
+            single: Some(SingleDisruptionMode(Value::Object(Default::default()))),
+            ..Default::default()
+        });
     }
 
     fn prepare_create(group: &mut PodGroup) {

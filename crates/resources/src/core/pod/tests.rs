@@ -141,8 +141,8 @@ fn a_spec_is_refused_in_upstreams_words() {
         ),
         (
             json!({"restartPolicy": "Sometimes"}),
-            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \
-             \"OnFailure\"",
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \
+             \"Never\"",
         ),
         (
             json!({"hostAliases": [{"ip": "x"}]}),
