@@ -82,7 +82,8 @@ impl crate::Strategy for Strategy {
         checks::not_negative(&mut errors, &path.child("replicas"), i64::from(spec.replicas.unwrap_or_default()));
         let min_ready_seconds = i64::from(spec.min_ready_seconds.unwrap_or_default());
         checks::not_negative(&mut errors, &path.child("minReadySeconds"), min_ready_seconds);
-        let selector = workload::validate_selector(&mut errors, &path.child("selector"), &spec.selector, "replicaset");
+        // Upstream's message names the kind that most of them belong to.
+        let selector = workload::validate_selector(&mut errors, &path.child("selector"), &spec.selector, "deployment");
         let template_path = path.child("template");
         match (&spec.template, selector) {
             (None, _) => errors.required(&template_path, ""),
