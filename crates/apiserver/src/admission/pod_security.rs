@@ -1,11 +1,12 @@
 //! PodSecurity: what a namespace's labels demand of its pods. Enforced on pods, said as a warning for pods and for
-//! everything that has a pod template.
+//! everything that has a pod template. Each mode has its own level, as of its own version.
 //!
-//! Upstream: staging/src/k8s.io/pod-security-admission/admission. Policy versions are shown and not told apart: the
-//! latest checks hold for each.
+//! Upstream: staging/src/k8s.io/pod-security-admission/{admission,api}.
 
 pub mod checks;
+mod existing;
 mod settings;
+mod version;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use futures_util::future::BoxFuture;
 
 use self::checks::violations;
 pub use self::settings::Settings;
+pub use self::version::Version;
 use super::{Operation, Request, done};
 
 pub struct Plugin;
@@ -55,30 +57,36 @@ impl Level {
 }
 
 /// A level, and the version of Kubernetes whose idea of it is meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Demand {
-    level: Level,
-    version: String,
-}
-
-impl Default for Demand {
-    fn default() -> Self {
-        Self { level: Level::default(), version: "latest".to_owned() }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demand {
+    pub level: Level,
+    pub version: Version,
 }
 
 impl Demand {
-    fn shown(&self) -> String {
+    fn shown(self) -> String {
         format!("{}:{}", self.level.name(), self.version)
+    }
+
+    /// Whether it comes to the same: nothing is demanded at any version of privileged.
+    fn equals(self, other: Self) -> bool {
+        self == other || self.level == Level::Privileged && other.level == Level::Privileged
     }
 }
 
 /// What a namespace demands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Policy {
     enforce: Demand,
     audit: Demand,
     warn: Demand,
+}
+
+impl Policy {
+    fn equals(&self, other: &Self) -> bool {
+        let pairs = [(self.enforce, other.enforce), (self.audit, other.audit), (self.warn, other.warn)];
+        pairs.iter().all(|(one, another)| one.equals(*another))
+    }
 }
 
 impl super::Plugin for Plugin {
@@ -131,7 +139,7 @@ fn policy(labels: Option<&BTreeMap<String, String>>, standard: &Policy) -> (Poli
     let mut errors = FieldErrors::new();
     let path = Path::new("metadata").child("labels");
     let value = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
-    let mut demand = |mode: &str, standard: &Demand, unreadable: Level| {
+    let mut demand = |mode: &str, standard: Demand, unreadable: Level| {
         let (level_key, version_key) = (format!("{PREFIX}{mode}"), format!("{PREFIX}{mode}-version"));
         let mut readable = false;
         let level = value(&level_key).map_or(standard.level, |text| match Level::parse(text) {
@@ -144,32 +152,24 @@ fn policy(labels: Option<&BTreeMap<String, String>>, standard: &Policy) -> (Poli
                 unreadable
             }
         });
-        let version = match value(&version_key) {
-            None => standard.version.as_str(),
-            Some(text) if is_version(text) => text,
-            Some(text) => {
+        let version = value(&version_key).map_or(standard.version, |text| {
+            Version::parse(text).unwrap_or_else(|| {
                 errors.invalid(&path.key(&version_key), text, "must be \"latest\" or \"v1.x\"");
-                "latest"
-            }
-        };
-        (Demand { level, version: version.to_owned() }, readable)
+                Version::Latest
+            })
+        });
+        (Demand { level, version }, readable)
     };
-    let (enforce, said) = demand("enforce", &standard.enforce, Level::Restricted);
-    let (audit, _) = demand("audit", &standard.audit, Level::Privileged);
-    let (mut warn, _) = demand("warn", &standard.warn, Level::Privileged);
+    let (enforce, said) = demand("enforce", standard.enforce, Level::Restricted);
+    let (audit, _) = demand("audit", standard.audit, Level::Privileged);
+    let (mut warn, _) = demand("warn", standard.warn, Level::Privileged);
     if said && value(&format!("{PREFIX}warn")).is_none() && enforce.level > warn.level {
         warn.level = enforce.level;
         if value(&format!("{PREFIX}warn-version")).is_none() {
-            warn.version.clone_from(&enforce.version);
+            warn.version = enforce.version;
         }
     }
     (Policy { enforce, audit, warn }, errors)
-}
-
-fn is_version(text: &str) -> bool {
-    let minor = text.strip_prefix("v1.").unwrap_or_default();
-    let plain = minor == "0" || !minor.is_empty() && !minor.starts_with('0');
-    text == "latest" || plain && minor.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The labels of a namespace must be readable; what is there already and violates the new policy is told.
@@ -190,7 +190,7 @@ fn namespace(request: &mut Request<'_>) -> Result<(), Status> {
         }
         return Ok(());
     };
-    let (enforce, was) = (&wanted.enforce, &before.enforce);
+    let (enforce, was) = (wanted.enforce, before.enforce);
     let relaxed = enforce.version == was.version && enforce.level <= was.level;
     if enforce.level == Level::Privileged || relaxed {
         return Ok(());
@@ -199,15 +199,15 @@ fn namespace(request: &mut Request<'_>) -> Result<(), Status> {
         request.warnings.extend(ignored(&name, &wanted, settings, &labels));
         return Ok(());
     }
-    let warnings = existing_violations(request.lookup().list::<Pod>(Some(&name)), &name, enforce);
-    request.warnings.extend(warnings);
+    let pods = existing::prioritized(request.lookup().list::<Pod>(Some(&name)), settings);
+    request.warnings.extend(existing::violations(&pods, &name, enforce));
     Ok(())
 }
 
 /// What is told of a policy for a namespace that is exempt.
 fn ignored(namespace: &str, wanted: &Policy, settings: &Settings, labels: &BTreeMap<String, String>) -> Option<String> {
-    let modes = [("enforce", &wanted.enforce), ("audit", &wanted.audit), ("warn", &wanted.warn)];
-    if *wanted == settings.standard || modes.iter().all(|(_, demand)| demand.level == Level::Privileged) {
+    let modes = [("enforce", wanted.enforce), ("audit", wanted.audit), ("warn", wanted.warn)];
+    if wanted.equals(&settings.standard) || modes.iter().all(|(_, demand)| demand.level == Level::Privileged) {
         return None;
     }
     let said = |mode: &str| {
@@ -217,34 +217,6 @@ fn ignored(namespace: &str, wanted: &Policy, settings: &Settings, labels: &BTree
     let shown: Vec<String> = shown.map(|(mode, demand)| format!("{mode}={}", demand.shown())).collect();
     let shown = shown.join(", ");
     Some(format!("namespace {namespace:?} is exempt from Pod Security, and the policy ({shown}) will be ignored"))
-}
-
-fn existing_violations(pods: Vec<std::sync::Arc<Pod>>, namespace: &str, demand: &Demand) -> Vec<String> {
-    let mut by_violation: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for pod in &pods {
-        let Some(spec) = &pod.spec else { continue };
-        let found = violations(demand.level, &pod.metadata, spec);
-        if !found.is_empty() {
-            let reasons: Vec<&str> = found.iter().map(|(reason, _)| reason.as_str()).collect();
-            by_violation.entry(reasons.join(", ")).or_default().push(pod.name().to_owned());
-        }
-    }
-    if by_violation.is_empty() {
-        return Vec::new();
-    }
-    let head = format!(
-        "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level {:?}",
-        demand.shown()
-    );
-    let each = by_violation.into_iter().map(|(reasons, names)| {
-        let others = match names.len() - 1 {
-            0 => String::new(),
-            1 => " (and 1 other pod)".to_owned(),
-            more => format!(" (and {more} other pods)"),
-        };
-        format!("{}{others}: {reasons}", names[0])
-    });
-    std::iter::once(head).chain(each).collect()
 }
 
 /// The pod, or the pod to be, in an object.
@@ -300,12 +272,11 @@ fn is_significant(new: &PodSpec, old: &PodSpec) -> bool {
 }
 
 fn pod_like(request: &mut Request<'_>, namespace: &Namespace, settings: &Settings) -> Result<(), Status> {
-    let (policy, _) = policy(namespace.metadata.labels.as_ref(), &settings.standard);
-    let Policy { enforce, audit, warn } = &policy;
+    let (Policy { enforce, audit, warn }, errors) = policy(namespace.metadata.labels.as_ref(), &settings.standard);
     let is_pod = request.resource == "pods";
     let strictest = warn.level.max(audit.level).max(if is_pod { enforce.level } else { Level::Privileged });
     let enforced = (format!("{PREFIX}enforce-policy"), enforce.shown());
-    if strictest == Level::Privileged {
+    if strictest == Level::Privileged && errors.is_empty() {
         request.annotations.extend(is_pod.then_some(enforced));
         return Ok(());
     }
@@ -316,15 +287,17 @@ fn pod_like(request: &mut Request<'_>, namespace: &Namespace, settings: &Setting
     if is_pod && old.is_some_and(|old| !is_significant(spec, old)) {
         return Ok(());
     }
-    let class = spec.runtime_class_name.as_ref();
-    if class.is_some_and(|class| settings.runtime_classes.contains(class)) {
+    if settings.exempts_class(spec) {
         request.annotations.push((format!("{PREFIX}exempt"), "runtimeClass".to_owned()));
         return Ok(());
     }
-    let of = |demand: &Demand| described(&violations(demand.level, metadata, spec));
+    let of = |demand: Demand| described(&violations(demand, metadata, spec));
     let refused = is_pod.then(|| of(enforce)).flatten();
     let audited = of(audit);
     let warned = of(warn);
+    if !errors.is_empty() {
+        request.annotations.push((format!("{PREFIX}error"), format!("Failed to parse policy: {errors}")));
+    }
     request.annotations.extend(is_pod.then_some(enforced));
     if let Some(why) = audited {
         let text = format!("would violate PodSecurity {:?}: {why}", audit.shown());
@@ -360,7 +333,8 @@ mod tests {
     }
 
     fn said(level: Level, spec: &PodSpec) -> String {
-        described(&violations(level, &ObjectMeta::default(), spec)).unwrap_or_default()
+        let demand = Demand { level, version: Version::Latest };
+        described(&violations(demand, &ObjectMeta::default(), spec)).unwrap_or_default()
     }
 
     #[test]
@@ -421,10 +395,16 @@ mod tests {
         let (some, errors) = policy(&[("enforce", "baseline"), ("enforce-version", "v1.30")]);
         assert!(errors.is_empty());
         assert_eq!((some.enforce.shown(), some.warn.shown()), ("baseline:v1.30".into(), "baseline:v1.30".into()));
+        let (apart, _) =
+            policy(&[("enforce", "baseline"), ("warn-version", "v1.22"), ("audit", "restricted"), ("audit-version", "v1.0")]);
+        assert_eq!(
+            (apart.enforce.shown(), apart.warn.shown(), apart.audit.shown()),
+            ("baseline:latest".into(), "baseline:v1.22".into(), "restricted:v1.0".into())
+        );
         let (own, _) = policy(&[("enforce", "baseline"), ("warn", "privileged")]);
         assert_eq!(own.warn.level, Level::Privileged, "it is said");
         let (bad, errors) = policy(&[("enforce", "strict"), ("warn-version", "1.30")]);
-        assert_eq!(bad.enforce.level, Level::Restricted);
+        assert_eq!((bad.enforce.level, bad.warn.shown()), (Level::Restricted, "privileged:latest".into()));
         assert_eq!(
             errors.0[0].to_string(),
             "metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"strict\": must be one of \
@@ -435,8 +415,8 @@ mod tests {
 
     #[test]
     fn the_standard_holds_where_nothing_is_said() {
-        let baseline = Demand { level: Level::Baseline, version: "v1.30".into() };
-        let standard = Policy { enforce: baseline.clone(), audit: baseline.clone(), warn: baseline };
+        let baseline = Demand { level: Level::Baseline, version: Version::Minor(30) };
+        let standard = Policy { enforce: baseline, audit: baseline, warn: baseline };
         let labels = |key: &str, value: &str| BTreeMap::from([(format!("{PREFIX}{key}"), value.to_owned())]);
         assert_eq!(policy(None, &standard).0, standard);
         let (relaxed, _) = policy(Some(&labels("enforce", "privileged")), &standard);
@@ -446,24 +426,5 @@ mod tests {
         );
         let (raised, _) = policy(Some(&labels("enforce", "restricted")), &standard);
         assert_eq!((raised.warn.level, raised.audit.level), (Level::Restricted, Level::Baseline));
-    }
-
-    #[test]
-    fn pods_that_are_there_are_told_of() {
-        let pod = |name: &str, host: bool| {
-            let mut pod = Pod { spec: Some(spec(None)), ..Pod::default() };
-            pod.metadata.name = Some(name.into());
-            pod.spec.as_mut().unwrap().host_network = Some(host);
-            std::sync::Arc::new(pod)
-        };
-        let demand = Demand { level: Level::Baseline, version: "latest".into() };
-        let told = existing_violations(vec![pod("a", true), pod("b", false), pod("c", true)], "ns", &demand);
-        assert_eq!(
-            told,
-            [
-                "existing pods in namespace \"ns\" violate the new PodSecurity enforce level \"baseline:latest\"",
-                "a (and 1 other pod): host namespaces",
-            ]
-        );
     }
 }

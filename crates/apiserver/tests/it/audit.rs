@@ -120,8 +120,13 @@ async fn a_refusal_by_admission_keeps_its_annotations() {
     let path = directory.path().join("audit.log");
     let logging = TaskGroup::new();
     let world = world(log_at(&path), &logging).await;
-    let namespace = r#"{"metadata":{"name":"strict","labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}"#;
-    world.create("/api/v1/namespaces", namespace).await;
+    let labels = json!({
+        "pod-security.kubernetes.io/enforce": "restricted",
+        "pod-security.kubernetes.io/audit": "restricted",
+        "pod-security.kubernetes.io/audit-version": "v1.7",
+    });
+    let namespace = json!({"metadata": {"name": "strict", "labels": labels}});
+    world.create("/api/v1/namespaces", &namespace.to_string()).await;
     world.create("/api/v1/namespaces/strict/serviceaccounts", r#"{"metadata":{"name":"default"}}"#).await;
     let pod = r#"{"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
     assert_eq!(world.create("/api/v1/namespaces/strict/pods", pod).await.code, 403);
@@ -130,6 +135,12 @@ async fn a_refusal_by_admission_keeps_its_annotations() {
     let refused = events.iter().find(|event| event["objectRef"]["resource"] == "pods").unwrap();
     assert_eq!(refused["level"], "Request");
     assert_eq!(refused["annotations"]["pod-security.kubernetes.io/enforce-policy"], "restricted:latest");
+    assert_eq!(
+        refused["annotations"]["pod-security.kubernetes.io/audit-violations"],
+        "would violate PodSecurity \"restricted:v1.7\": runAsNonRoot != true (pod or container \"c\" must set \
+         securityContext.runAsNonRoot=true)",
+        "each mode has its own version"
+    );
     assert_eq!(refused["requestObject"]["spec"]["containers"][0]["image"], "i");
     assert_eq!(refused["requestObject"]["spec"]["restartPolicy"], "Always", "with its defaults");
     assert!(refused.get("responseObject").is_none());

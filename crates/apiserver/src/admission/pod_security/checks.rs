@@ -10,48 +10,118 @@ use api::core::v1::{
 };
 use api::meta::v1::ObjectMeta;
 
-use super::Level;
+use super::{Demand, Level};
 
 /// A reason and its detail.
 type Violation = (String, String);
 type Check = fn(&Subject<'_>) -> Option<Violation>;
 
-/// Forbidden in baseline, in order of upstream's names of the checks. Those marked `true` are replaced by a stricter
-/// one
-/// in restricted.
-const BASELINE: &[(Check, bool)] = &[
-    (app_armor, false),
-    (capabilities_baseline, true),
-    (host_namespaces, false),
-    (host_path_volumes, true),
-    (host_ports, false),
-    (host_handlers, false),
-    (privileged, false),
-    (proc_mount, false),
-    (se_linux, false),
-    (seccomp_baseline, true),
-    (sysctls, false),
-    (windows_host_process, false),
+/// A check through the versions.
+struct Rule {
+    /// Upstream's name of it.
+    name: &'static str,
+    /// What it is since which minor version; before the first there is none.
+    editions: &'static [(u64, Check)],
+    /// The check of baseline whose place it takes in restricted, as soon as there is this one.
+    instead_of: Option<&'static str>,
+}
+
+const fn rule(name: &'static str, editions: &'static [(u64, Check)]) -> Rule {
+    Rule { name, editions, instead_of: None }
+}
+
+impl Rule {
+    const fn instead_of(self, name: &'static str) -> Self {
+        Self { instead_of: Some(name), ..self }
+    }
+
+    /// What it is at that version.
+    fn at(&self, demand: Demand) -> Option<Check> {
+        let edition = self.editions.iter().rfind(|(since, _)| demand.version.is_since(*since))?;
+        Some(edition.1)
+    }
+}
+
+/// Forbidden in baseline. In order of the names, which is the order in which violations are told.
+const BASELINE: &[Rule] = &[
+    rule("appArmorProfile", &[(0, app_armor)]),
+    rule("capabilities_baseline", &[(0, capabilities_baseline)]),
+    rule("hostNamespaces", &[(0, host_namespaces)]),
+    rule("hostPathVolumes", &[(0, host_path_volumes)]),
+    rule("hostPorts", &[(0, host_ports)]),
+    rule("hostProbesAndHostLifecycle", &[(34, host_handlers)]),
+    rule("privileged", &[(0, privileged)]),
+    rule("procMount", &[(0, proc_mount), (35, |pod| pod.in_host_users(proc_mount))]),
+    rule("seLinuxOptions", &[(0, |pod| se_linux(pod, &SE_LINUX[..4])), (31, |pod| se_linux(pod, SE_LINUX))]),
+    rule("seccompProfile_baseline", &[(0, seccomp_annotations), (19, seccomp_baseline)]),
+    rule(
+        "sysctls",
+        &[
+            (0, |pod| sysctls(pod, &SYSCTLS[..5])),
+            (27, |pod| sysctls(pod, &SYSCTLS[..6])),
+            (29, |pod| sysctls(pod, &SYSCTLS[..10])),
+            (32, |pod| sysctls(pod, SYSCTLS)),
+        ],
+    ),
+    rule("windowsHostProcess", &[(0, windows_host_process)]),
 ];
-const RESTRICTED: &[Check] = &[
-    privilege_escalation,
-    capabilities_restricted,
-    restricted_volumes,
-    run_as_non_root,
-    run_as_user,
-    seccomp_restricted,
+/// Forbidden in restricted besides, told after those of baseline.
+const RESTRICTED: &[Rule] = &[
+    rule(
+        "allowPrivilegeEscalation",
+        &[(8, privilege_escalation), (25, |pod| pod.unless_windows(privilege_escalation))],
+    ),
+    rule(
+        "capabilities_restricted",
+        &[(22, capabilities_restricted), (25, |pod| pod.unless_windows(capabilities_restricted))],
+    )
+    .instead_of("capabilities_baseline"),
+    rule("procMount_restricted", &[(35, proc_mount)]).instead_of("procMount"),
+    rule("restrictedVolumes", &[(0, restricted_volumes)]).instead_of("hostPathVolumes"),
+    rule("runAsNonRoot", &[(0, run_as_non_root), (35, |pod| pod.in_host_users(run_as_non_root))]),
+    rule("runAsUser", &[(23, run_as_user), (35, |pod| pod.in_host_users(run_as_user))]),
+    rule("seccompProfile_restricted", &[(19, seccomp_restricted), (25, |pod| pod.unless_windows(seccomp_restricted))])
+        .instead_of("seccompProfile_baseline"),
 ];
 
-/// What a pod does that a level forbids: reasons and details.
-pub fn violations(level: Level, metadata: &ObjectMeta, spec: &PodSpec) -> Vec<Violation> {
+/// The types of SELinux that need no leave; the last one since v1.31.
+const SE_LINUX: &[&str] = &["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
+
+/// Sysctls of a pod's own namespaces: the first five ever since, one more since v1.27, four since v1.29, two since
+/// v1.32.
+const SYSCTLS: &[&str] = &[
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+];
+
+/// What a pod does that a level forbids as of a version: reasons and details.
+pub fn violations(demand: Demand, metadata: &ObjectMeta, spec: &PodSpec) -> Vec<Violation> {
     let subject = Subject { metadata, spec, containers: containers(spec) };
-    let baseline = |restricted: bool| BASELINE.iter().filter(move |(_, over)| !(restricted && *over)).map(|own| own.0);
-    let checks: Vec<Check> = match level {
-        Level::Privileged => Vec::new(),
-        Level::Baseline => baseline(false).collect(),
-        Level::Restricted => baseline(true).chain(RESTRICTED.iter().copied()).collect(),
+    in_force(demand).into_iter().filter_map(|(_, check)| check(&subject)).collect()
+}
+
+/// The checks of a level at a version, by upstream's names.
+fn in_force(demand: Demand) -> Vec<(&'static str, Check)> {
+    let of = |rules: &'static [Rule]| rules.iter().filter_map(move |rule| Some((rule, rule.at(demand)?)));
+    let stricter: Vec<(&Rule, Check)> = match demand.level {
+        Level::Privileged => return Vec::new(),
+        Level::Baseline => Vec::new(),
+        Level::Restricted => of(RESTRICTED).collect(),
     };
-    checks.into_iter().filter_map(|check| check(&subject)).collect()
+    let replaced = |rule: &Rule| stricter.iter().any(|(other, _)| other.instead_of == Some(rule.name));
+    let mut all: Vec<(&Rule, Check)> = of(BASELINE).filter(|(rule, _)| !replaced(rule)).collect();
+    all.extend(&stricter);
+    all.into_iter().map(|(rule, check)| (rule.name, check)).collect()
 }
 
 /// A container of any sort, as far as the checks care.
@@ -114,18 +184,21 @@ impl<'a> Subject<'a> {
         self.spec.security_context.as_ref()
     }
 
-    fn windows(&self) -> bool {
-        self.spec.os.as_ref().is_some_and(|os| os.name == "windows")
+    /// A pod of Windows cannot say what such a check asks for.
+    fn unless_windows(&self, check: Check) -> Option<Violation> {
+        let windows = self.spec.os.as_ref().is_some_and(|os| os.name == "windows");
+        if windows { None } else { check(self) }
     }
 
-    /// Whether the pod has users of its own, so that root in it is nobody on the host.
-    fn own_users(&self) -> bool {
-        self.spec.host_users == Some(false)
+    /// Root of a pod that has users of its own is nobody on the host.
+    fn in_host_users(&self, check: Check) -> Option<Violation> {
+        if self.spec.host_users == Some(false) { None } else { check(self) }
     }
 }
 
+/// In quotes, as they are: upstream does not escape what is in them.
 fn quoted<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
-    items.into_iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ")
+    items.into_iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ")
 }
 
 fn plural<'a>(one: &'a str, many: &'a str, len: usize) -> &'a str {
@@ -160,22 +233,23 @@ fn app_armor(subject: &Subject<'_>) -> Option<Violation> {
         part.context?.app_armor_profile.as_ref()
     }
     let names = subject.which(|part| unconfined(of(part).map(|profile| profile.type_.as_str())));
-    let mut details = Vec::new();
-    if let Some(who) = setters(pod, &names) {
-        let kinds = subject.containers.iter().filter_map(of).chain(of_pod).map(|profile| profile.type_.as_str());
-        let kinds: BTreeSet<&str> = kinds.filter(|kind| unconfined(Some(kind))).collect();
-        details.push(format!("{who} must not set AppArmor profile type to {}", quoted(kinds)));
-    }
+    let kinds = subject.containers.iter().filter_map(of).chain(of_pod).map(|profile| profile.type_.as_str());
+    let kinds: BTreeSet<&str> = kinds.filter(|kind| unconfined(Some(kind))).collect();
     let annotations = subject.metadata.annotations.iter().flatten().filter(|(key, value)| {
         let allowed = value.is_empty() || *value == "runtime/default" || value.starts_with("localhost/");
         key.starts_with(ANNOTATION) && !allowed
     });
-    details.extend(annotations.map(|(key, value)| format!("{key}={value:?}")));
-    if details.is_empty() {
+    let annotations: BTreeSet<String> = annotations.map(|(key, value)| format!("{key}={value:?}")).collect();
+    let mut who: Vec<String> = setters(pod, &names).into_iter().collect();
+    if !annotations.is_empty() {
+        who.push(plural("annotation", "annotations", annotations.len()).to_owned());
+    }
+    if who.is_empty() {
         return None;
     }
-    let reason = plural("forbidden AppArmor profile", "forbidden AppArmor profiles", details.len());
-    violation(reason, details.join(", "))
+    let values: Vec<&str> = kinds.into_iter().chain(annotations.iter().map(String::as_str)).collect();
+    let reason = plural("forbidden AppArmor profile", "forbidden AppArmor profiles", values.len());
+    violation(reason, format!("{} must not set AppArmor profile type to {}", who.join(" and "), quoted(values)))
 }
 
 fn added<'a>(part: &Part<'a>) -> impl Iterator<Item = &'a str> {
@@ -256,9 +330,6 @@ fn privileged(subject: &Subject<'_>) -> Option<Violation> {
 }
 
 fn proc_mount(subject: &Subject<'_>) -> Option<Violation> {
-    if subject.own_users() {
-        return None;
-    }
     let of = |part: &Part<'_>| part.context.and_then(|context| context.proc_mount.clone());
     let bad = |part: &Part<'_>| of(part).filter(|kind| kind != "Default");
     let names = subject.which(|part| bad(part).is_some());
@@ -268,13 +339,12 @@ fn proc_mount(subject: &Subject<'_>) -> Option<Violation> {
     violation("procMount", format!("{who} must not set securityContext.procMount to {kinds}"))
 }
 
-fn se_linux(subject: &Subject<'_>) -> Option<Violation> {
-    const ALLOWED: &[&str] = &["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
+fn se_linux(subject: &Subject<'_>, allowed: &[&str]) -> Option<Violation> {
     fn text(field: &Option<String>) -> &str {
         field.as_deref().unwrap_or_default()
     }
     let bad = |own: &&SELinuxOptions| {
-        !ALLOWED.contains(&text(&own.type_)) || !text(&own.user).is_empty() || !text(&own.role).is_empty()
+        !allowed.contains(&text(&own.type_)) || !text(&own.user).is_empty() || !text(&own.role).is_empty()
     };
     let of_pod = subject.pod_context().and_then(|context| context.se_linux_options.as_ref());
     let names =
@@ -282,7 +352,7 @@ fn se_linux(subject: &Subject<'_>) -> Option<Violation> {
     let who = setters(of_pod.is_some_and(|own| bad(&own)), &names)?;
     let of_parts = subject.containers.iter().filter_map(|part| part.context?.se_linux_options.as_ref());
     let all: Vec<&SELinuxOptions> = of_parts.chain(of_pod).collect();
-    let types: BTreeSet<&str> = all.iter().map(|own| text(&own.type_)).filter(|own| !ALLOWED.contains(own)).collect();
+    let types: BTreeSet<&str> = all.iter().map(|own| text(&own.type_)).filter(|own| !allowed.contains(own)).collect();
     let mut details = Vec::new();
     if !types.is_empty() {
         details.push(format!("{} {}", plural("type", "types", types.len()), quoted(types)));
@@ -305,6 +375,28 @@ fn confined(kind: &str) -> bool {
     matches!(kind, "RuntimeDefault" | "Localhost")
 }
 
+/// How pods asked for seccomp before they had a field for it.
+fn seccomp_annotations(subject: &Subject<'_>) -> Option<Violation> {
+    const POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+    const CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+    let keys = subject.containers.iter().map(|part| format!("{CONTAINER}{}", part.name)).chain([POD.to_owned()]);
+    let annotations = subject.metadata.annotations.as_ref()?;
+    let bad = |value: &str| {
+        !matches!(value, "runtime/default" | "docker/default") && !value.starts_with("localhost/")
+    };
+    let found = keys.filter_map(|key| {
+        let value = annotations.get(&key).filter(|value| bad(value))?;
+        Some(format!("{key}={value:?}"))
+    });
+    let found: BTreeSet<String> = found.collect();
+    if found.is_empty() {
+        return None;
+    }
+    let what = plural("annotation", "annotations", found.len());
+    let found = found.into_iter().collect::<Vec<_>>().join(", ");
+    violation("seccompProfile", format!("forbidden {what} {found}"))
+}
+
 fn seccomp_baseline(subject: &Subject<'_>) -> Option<Violation> {
     let pod_context = subject.pod_context();
     let of_pod = pod_context.and_then(|own| own.seccomp_profile.as_ref()).map(|profile| profile.type_.as_str());
@@ -316,9 +408,6 @@ fn seccomp_baseline(subject: &Subject<'_>) -> Option<Violation> {
 }
 
 fn seccomp_restricted(subject: &Subject<'_>) -> Option<Violation> {
-    if subject.windows() {
-        return None;
-    }
     if let Some(explicit) = seccomp_baseline(subject) {
         return Some(explicit);
     }
@@ -329,23 +418,9 @@ fn seccomp_restricted(subject: &Subject<'_>) -> Option<Violation> {
     violation("seccompProfile", format!("pod or {who} {what}"))
 }
 
-fn sysctls(subject: &Subject<'_>) -> Option<Violation> {
-    const ALLOWED: &[&str] = &[
-        "kernel.shm_rmid_forced",
-        "net.ipv4.ip_local_port_range",
-        "net.ipv4.ip_local_reserved_ports",
-        "net.ipv4.ip_unprivileged_port_start",
-        "net.ipv4.ping_group_range",
-        "net.ipv4.tcp_fin_timeout",
-        "net.ipv4.tcp_keepalive_intvl",
-        "net.ipv4.tcp_keepalive_probes",
-        "net.ipv4.tcp_keepalive_time",
-        "net.ipv4.tcp_rmem",
-        "net.ipv4.tcp_syncookies",
-        "net.ipv4.tcp_wmem",
-    ];
+fn sysctls(subject: &Subject<'_>, allowed: &[&str]) -> Option<Violation> {
     let all = subject.pod_context().into_iter().flat_map(|own| own.sysctls.iter().flatten());
-    let bad: Vec<&str> = all.map(|sysctl| sysctl.name.as_str()).filter(|name| !ALLOWED.contains(name)).collect();
+    let bad: Vec<&str> = all.map(|sysctl| sysctl.name.as_str()).filter(|name| !allowed.contains(name)).collect();
     if bad.is_empty() { None } else { violation("forbidden sysctls", bad.join(", ")) }
 }
 
@@ -358,9 +433,6 @@ fn windows_host_process(subject: &Subject<'_>) -> Option<Violation> {
 }
 
 fn privilege_escalation(subject: &Subject<'_>) -> Option<Violation> {
-    if subject.windows() {
-        return None;
-    }
     let of = |part: &Part<'_>| part.context.and_then(|context| context.allow_privilege_escalation);
     let names = subject.which(|part| of(part) != Some(false));
     let who = setters(false, &names)?;
@@ -369,9 +441,6 @@ fn privilege_escalation(subject: &Subject<'_>) -> Option<Violation> {
 }
 
 fn capabilities_restricted(subject: &Subject<'_>) -> Option<Violation> {
-    if subject.windows() {
-        return None;
-    }
     let drops_all = |part: &Part<'_>| {
         let dropped = part.context.and_then(|own| own.capabilities.as_ref()).and_then(|own| own.drop.as_ref());
         dropped.is_some_and(|dropped| dropped.iter().any(|one| one == "ALL"))
@@ -385,6 +454,18 @@ fn capabilities_restricted(subject: &Subject<'_>) -> Option<Violation> {
 
 /// The type of a volume that restricted pods may not have; `None` for those they may.
 fn restricted_type(volume: &Volume) -> Option<&'static str> {
+    let allowed = volume.config_map.is_some()
+        || volume.csi.is_some()
+        || volume.downward_api.is_some()
+        || volume.empty_dir.is_some()
+        || volume.ephemeral.is_some()
+        || volume.image.is_some()
+        || volume.persistent_volume_claim.is_some()
+        || volume.projected.is_some()
+        || volume.secret.is_some();
+    if allowed {
+        return None;
+    }
     let types = [
         ("hostPath", volume.host_path.is_some()),
         ("gcePersistentDisk", volume.gce_persistent_disk.is_some()),
@@ -408,7 +489,7 @@ fn restricted_type(volume: &Volume) -> Option<&'static str> {
         ("scaleIO", volume.scale_io.is_some()),
         ("storageos", volume.storageos.is_some()),
     ];
-    types.iter().find(|(_, is)| *is).map(|(name, _)| *name)
+    Some(types.iter().find(|(_, is)| *is).map_or("unknown", |(name, _)| *name))
 }
 
 fn restricted_volumes(subject: &Subject<'_>) -> Option<Violation> {
@@ -430,9 +511,6 @@ fn restricted_volumes(subject: &Subject<'_>) -> Option<Violation> {
 }
 
 fn run_as_non_root(subject: &Subject<'_>) -> Option<Violation> {
-    if subject.own_users() {
-        return None;
-    }
     let of_pod = subject.pod_context().and_then(|own| own.run_as_non_root);
     let of = |part: &Part<'_>| part.context.and_then(|context| context.run_as_non_root);
     let names = subject.which(|part| of(part) == Some(false));
@@ -445,10 +523,101 @@ fn run_as_non_root(subject: &Subject<'_>) -> Option<Violation> {
 }
 
 fn run_as_user(subject: &Subject<'_>) -> Option<Violation> {
-    if subject.own_users() {
-        return None;
-    }
     let pod = subject.pod_context().and_then(|own| own.run_as_user) == Some(0);
     let names = subject.which(|part| part.context.and_then(|context| context.run_as_user) == Some(0));
     violation("runAsUser=0", format!("{} must not set runAsUser=0", setters(pod, &names)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Version;
+    use super::*;
+
+    /// A check's name, level, and the versions at which it became another.
+    fn editions() -> Vec<(&'static str, &'static str, Vec<u64>)> {
+        let of = |level, rules: &'static [Rule]| {
+            rules.iter().map(move |rule| (rule.name, level, rule.editions.iter().map(|(since, _)| *since).collect()))
+        };
+        of("baseline", BASELINE).chain(of("restricted", RESTRICTED)).collect()
+    }
+
+    fn names(level: Level, minor: u64) -> Vec<&'static str> {
+        in_force(Demand { level, version: Version::Minor(minor) }).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn checks_and_their_editions_are_in_order() {
+        for rules in [BASELINE, RESTRICTED] {
+            assert!(rules.is_sorted_by(|one, next| one.name < next.name), "violations are told in this order");
+        }
+        for (name, _, versions) in editions() {
+            assert!(!versions.is_empty() && versions.is_sorted_by(|one, next| one < next), "{name}");
+        }
+        for rule in RESTRICTED {
+            assert!(rule.instead_of.is_none_or(|name| BASELINE.iter().any(|other| other.name == name)), "{}", rule.name);
+        }
+    }
+
+    #[test]
+    fn a_level_is_what_it_was() {
+        let baseline_1_0 = [
+            "appArmorProfile",
+            "capabilities_baseline",
+            "hostNamespaces",
+            "hostPathVolumes",
+            "hostPorts",
+            "privileged",
+            "procMount",
+            "seLinuxOptions",
+            "seccompProfile_baseline",
+            "sysctls",
+            "windowsHostProcess",
+        ];
+        assert_eq!(names(Level::Baseline, 0), baseline_1_0);
+        assert_eq!(names(Level::Baseline, 33), baseline_1_0);
+        assert!(names(Level::Baseline, 34).contains(&"hostProbesAndHostLifecycle"));
+        assert!(names(Level::Privileged, 35).is_empty());
+
+        let mut first: Vec<&str> = baseline_1_0.into_iter().filter(|name| *name != "hostPathVolumes").collect();
+        first.extend(["restrictedVolumes", "runAsNonRoot"]);
+        assert_eq!(names(Level::Restricted, 7), first);
+        let newest = [
+            "appArmorProfile",
+            "hostNamespaces",
+            "hostPorts",
+            "hostProbesAndHostLifecycle",
+            "privileged",
+            "seLinuxOptions",
+            "sysctls",
+            "windowsHostProcess",
+            "allowPrivilegeEscalation",
+            "capabilities_restricted",
+            "procMount_restricted",
+            "restrictedVolumes",
+            "runAsNonRoot",
+            "runAsUser",
+            "seccompProfile_restricted",
+        ];
+        assert_eq!(names(Level::Restricted, 35), newest);
+        assert_eq!(names(Level::Restricted, 10_000), newest);
+    }
+
+    #[test]
+    fn the_page_says_since_when() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/access.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let section = page.split("\n## ").find(|section| section.starts_with("Pod Security Standards")).unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| ")).skip(1);
+        let versions = |text: &str| -> Vec<u64> {
+            text.split("v1.").skip(1).filter_map(|rest| rest.split([' ', ':']).next()?.parse().ok()).collect()
+        };
+        let said: Vec<(String, String, Vec<u64>)> = rows
+            .map(|row| {
+                let cells: Vec<&str> = row.split(" |").map(str::trim).collect();
+                (cells[0].to_owned(), cells[1].trim_start_matches("| ").to_owned(), versions(row))
+            })
+            .collect();
+        let all = editions().into_iter().map(|(name, level, since)| (name.to_owned(), level.to_owned(), since));
+        assert_eq!(said, all.collect::<Vec<_>>());
+    }
 }

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeSet;
 
+use api::core::v1::PodSpec;
 use api::{FieldErrors, Path, name};
 use serde::Deserialize;
 
-use super::{Demand, Level, Policy, is_version};
+use super::{Demand, Level, Policy, Version};
 use crate::configuration::{self, Shape};
 
 const KIND: &str = "PodSecurityConfiguration";
@@ -71,6 +72,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether pods of that runtime class may do anything.
+    pub(super) fn exempts_class(&self, spec: &PodSpec) -> bool {
+        spec.runtime_class_name.as_ref().is_some_and(|class| self.runtime_classes.contains(class))
+    }
+
     /// From the plugin's configuration.
     ///
     /// # Errors
@@ -78,7 +84,7 @@ impl Settings {
     pub fn decode(text: &[u8]) -> Result<Self, String> {
         let File { defaults, exemptions } = configuration::decode(text, KIND, VERSIONS, &SHAPE)?;
         let mut errors = FieldErrors::new();
-        let mut of = |mode: &str, level: String, version: String| demand(mode, &level, version, &mut errors);
+        let mut of = |mode: &str, level: String, version: String| demand(mode, &level, &version, &mut errors);
         let standard = Policy {
             enforce: of("enforce", defaults.enforce, defaults.enforce_version),
             warn: of("warn", defaults.warn, defaults.warn_version),
@@ -102,7 +108,7 @@ impl Settings {
     }
 }
 
-fn demand(mode: &str, level: &str, version: String, errors: &mut FieldErrors) -> Demand {
+fn demand(mode: &str, level: &str, version: &str, errors: &mut FieldErrors) -> Demand {
     let path = Path::new("defaults");
     let standard = Demand::default();
     let level = match level {
@@ -112,12 +118,13 @@ fn demand(mode: &str, level: &str, version: String, errors: &mut FieldErrors) ->
             standard.level
         }),
     };
-    if version.is_empty() {
-        return Demand { level, ..standard };
-    }
-    if !is_version(&version) {
-        errors.invalid(&path.child(&format!("{mode}-version")), version.as_str(), "must be \"latest\" or \"v1.x\"");
-    }
+    let version = match version {
+        "" => standard.version,
+        text => Version::parse(text).unwrap_or_else(|| {
+            errors.invalid(&path.child(&format!("{mode}-version")), text, "must be \"latest\" or \"v1.x\"");
+            standard.version
+        }),
+    };
     Demand { level, version }
 }
 
