@@ -395,8 +395,12 @@ mod tests {
         let (some, errors) = policy(&[("enforce", "baseline"), ("enforce-version", "v1.30")]);
         assert!(errors.is_empty());
         assert_eq!((some.enforce.shown(), some.warn.shown()), ("baseline:v1.30".into(), "baseline:v1.30".into()));
-        let (apart, _) =
-            policy(&[("enforce", "baseline"), ("warn-version", "v1.22"), ("audit", "restricted"), ("audit-version", "v1.0")]);
+        let (apart, _) = policy(&[
+            ("enforce", "baseline"),
+            ("warn-version", "v1.22"),
+            ("audit", "restricted"),
+            ("audit-version", "v1.0"),
+        ]);
         assert_eq!(
             (apart.enforce.shown(), apart.warn.shown(), apart.audit.shown()),
             ("baseline:latest".into(), "baseline:v1.22".into(), "restricted:v1.0".into())

@@ -381,9 +381,7 @@ fn seccomp_annotations(subject: &Subject<'_>) -> Option<Violation> {
     const CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
     let keys = subject.containers.iter().map(|part| format!("{CONTAINER}{}", part.name)).chain([POD.to_owned()]);
     let annotations = subject.metadata.annotations.as_ref()?;
-    let bad = |value: &str| {
-        !matches!(value, "runtime/default" | "docker/default") && !value.starts_with("localhost/")
-    };
+    let bad = |value: &str| !matches!(value, "runtime/default" | "docker/default") && !value.starts_with("localhost/");
     let found = keys.filter_map(|key| {
         let value = annotations.get(&key).filter(|value| bad(value))?;
         Some(format!("{key}={value:?}"))
@@ -554,7 +552,11 @@ mod tests {
             assert!(!versions.is_empty() && versions.is_sorted_by(|one, next| one < next), "{name}");
         }
         for rule in RESTRICTED {
-            assert!(rule.instead_of.is_none_or(|name| BASELINE.iter().any(|other| other.name == name)), "{}", rule.name);
+            assert!(
+                rule.instead_of.is_none_or(|name| BASELINE.iter().any(|other| other.name == name)),
+                "{}",
+                rule.name
+            );
         }
     }
 

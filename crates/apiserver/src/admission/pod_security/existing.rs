@@ -45,7 +45,9 @@ pub(super) fn violations(pods: &[Arc<Pod>], namespace: &str, demand: Demand) -> 
     }
     if !by_violation.is_empty() {
         let shown = demand.shown();
-        told.push(format!("existing pods in namespace {namespace:?} violate the new PodSecurity enforce level {shown:?}"));
+        told.push(format!(
+            "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level {shown:?}"
+        ));
     }
     let mut each: Vec<String> = by_violation.iter().map(|(reasons, names)| line(reasons, names)).collect();
     each.sort();
