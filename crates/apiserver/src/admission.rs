@@ -27,9 +27,11 @@ pub mod mutating_webhook;
 pub mod namespace_auto_provision;
 pub mod namespace_exists;
 pub mod namespace_lifecycle;
+pub mod node_declared_feature_validator;
 pub mod node_restriction;
 pub mod owner_references_permission_enforcement;
 pub mod persistent_volume_claim_resize;
+pub mod pod_group_protection;
 pub mod pod_node_selector;
 pub mod pod_resize_validator;
 pub mod pod_security;
@@ -217,6 +219,7 @@ pub static ALL: &[&dyn Plugin] = &[
     &extended_resource_toleration::Plugin,
     &default_storage_class::Plugin,
     &storage_object_in_use_protection::Plugin,
+    &pod_group_protection::Plugin,
     &owner_references_permission_enforcement::Plugin,
     &persistent_volume_claim_resize::Plugin,
     &runtime_class::Plugin,
@@ -227,6 +230,7 @@ pub static ALL: &[&dyn Plugin] = &[
     &default_ingress_class::Plugin,
     &deny_service_external_ips::Plugin,
     &pod_topology_labels::Plugin,
+    &node_declared_feature_validator::Plugin,
     &pod_resize_validator::Plugin,
     &rbac_escalation::Plugin,
     &mutating_policy::Plugin,
@@ -261,9 +265,6 @@ const OFF: [&str; 13] = [
     "DenyServiceExternalIPs",
     "AlwaysDeny",
 ];
-/// Upstream's plugins for what is not served: they can be switched off, and not on.
-const LATER: [&str; 4] =
-    ["JobValidation", "NodeDeclaredFeatureValidator", "PodGroupProtection", "PodGroupWorkloadExists"];
 
 impl Default for Chain {
     fn default() -> Self {
@@ -276,16 +277,10 @@ impl Chain {
     /// `--disable-admission-plugins`).
     ///
     /// # Errors
-    /// For names that are unknown, not built or in both lists, in upstream's words.
+    /// For names that are unknown or in both lists, in upstream's words.
     pub fn with(enabled: &[String], disabled: &[String]) -> Result<Self, String> {
         for (flag, names) in [("enable-admission-plugins", enabled), ("disable-admission-plugins", disabled)] {
             for name in names {
-                if LATER.contains(&name.as_str()) {
-                    if flag.starts_with("disable") {
-                        continue;
-                    }
-                    return Err(format!("{flag} plugin {name:?} is not built yet"));
-                }
                 if !ALL.iter().any(|plugin| plugin.name() == name) {
                     return Err(format!("{flag} plugin {name:?} is unknown"));
                 }
@@ -369,11 +364,10 @@ mod tests {
         let wrong = |on: &[&str], off: &[&str]| Chain::with(&list(on), &list(off)).map(drop).unwrap_err();
         assert_eq!(wrong(&["Nope"], &[]), "enable-admission-plugins plugin \"Nope\" is unknown");
         assert_eq!(wrong(&[], &["Nope"]), "disable-admission-plugins plugin \"Nope\" is unknown");
-        assert_eq!(
-            wrong(&["PodGroupProtection"], &[]),
-            "enable-admission-plugins plugin \"PodGroupProtection\" is not built yet"
-        );
-        assert!(Chain::with(&[], &list(&["PodGroupProtection"])).is_ok(), "it is off already");
+        for gone in ["PodGroupWorkloadExists", "JobValidation"] {
+            let why = format!("enable-admission-plugins plugin {gone:?} is unknown");
+            assert_eq!(wrong(&[gone], &[]), why, "upstream took it back");
+        }
         assert_eq!(
             wrong(&["LimitRanger"], &["LimitRanger"]),
             "[LimitRanger] in enable-admission-plugins and disable-admission-plugins overlapped"

@@ -25,6 +25,7 @@ mod ip_address;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
+mod pod_group_protection;
 mod pv_protection;
 mod pvc_protection;
 mod replicaset;
@@ -66,6 +67,7 @@ pub static ALL: &[&dyn AnyController] = &[
     &Acting(namespace::Controller),
     &Acting(node_ipam::Controller),
     &Acting(pvc_protection::Controller),
+    &Acting(pod_group_protection::Controller),
     &resourcequota::CONTROLLER,
     &garbage_collector::Controller,
 ];

@@ -228,8 +228,9 @@ pub fn prepare_resize(new: &mut dyn Object, old: &dyn Object) {
     *new = old.clone();
     new.metadata.resource_version = version;
     let Some(spec) = new.spec.as_mut() else { return };
-    for container in &mut spec.containers {
-        if let Some(other) = wanted.containers.iter().find(|other| other.name == container.name) {
+    let wanted = || wanted.containers.iter().chain(wanted.init_containers.iter().flatten());
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        if let Some(other) = wanted().find(|other| other.name == container.name) {
             container.resources.clone_from(&other.resources);
             container.resize_policy.clone_from(&other.resize_policy);
         }

@@ -16,6 +16,8 @@ pub trait Actor: Send + Sync + 'static {
     const NAME: &'static str;
     type Primary: Typed;
     const WORKERS: usize = 4;
+    /// Whether the primary kind is served only where it was asked for: the controller does nothing where it was not.
+    const OPTIONAL: bool = false;
 
     /// As [`super::Controller::reads`].
     fn reads() -> Vec<Read>;
@@ -47,10 +49,26 @@ impl<C: Actor> AnyController for Acting<C> {
     }
 
     fn start(&'static self, context: Context) {
+        if !C::OPTIONAL {
+            return self.begin(&context);
+        }
+        let (mut served, tasks) = (context.served.clone(), context.tasks.clone());
+        tasks.spawn(C::NAME, async move {
+            let (group, plural) = (C::Primary::KIND.group, C::Primary::KIND.plural);
+            // In whichever version: the others are there for the cluster's own parts. Which are never changes.
+            if served.now().await.all().iter().any(|one| (one.kind.group, one.kind.plural) == (group, plural)) {
+                self.begin(&context);
+            }
+        });
+    }
+}
+
+impl<C: Actor> Acting<C> {
+    fn begin(&'static self, context: &Context) {
         let queue = WorkQueue::new(RETRY_FIRST, RETRY_MAX);
-        read::follow::<C::Primary>(&context, &queue, C::NAME);
+        read::follow::<C::Primary>(context, &queue, C::NAME);
         for read in C::reads() {
-            read.follow(&context, &queue);
+            read.follow(context, &queue);
         }
         let client = (context.client_for)(C::NAME);
         for _ in 0..C::WORKERS {

@@ -126,13 +126,10 @@ pub fn validate_resize(new: &Pod, old: &Pod) -> FieldErrors {
     for (name, after, before) in lists {
         let pairs = after.unwrap_or_default().iter().zip(before.unwrap_or_default()).enumerate();
         for (index, (after, before)) in pairs {
-            let is_init = name == "initContainers";
             let sidecar = super::display::is_restartable(before);
-            if !is_init || sidecar {
-                let path = path.child(name).index(index).child("resources");
-                validate_container_resize(&mut errors, &path, after, before);
-            }
-            validate_unchanged(&mut errors, &path, after, before, is_init, sidecar);
+            let resources = path.child(name).index(index).child("resources");
+            validate_container_resize(&mut errors, &resources, after, before);
+            validate_unchanged(&mut errors, &path, after, before, sidecar);
         }
     }
     if errors.is_empty() && !checks::same(&without_resources(after), &without_resources(before)) {
@@ -151,31 +148,18 @@ fn without_resources(spec: &PodSpec) -> PodSpec {
 }
 
 /// Beyond cpu and memory nothing of a container may change.
-fn validate_unchanged(
-    errors: &mut FieldErrors,
-    path: &Path,
-    after: &Container,
-    before: &Container,
-    is_init: bool,
-    sidecar: bool,
-) {
+fn validate_unchanged(errors: &mut FieldErrors, path: &Path, after: &Container, before: &Container, sidecar: bool) {
     let mut munged = after.clone();
-    if !is_init || sidecar {
-        let requirements = munged.resources.get_or_insert_default();
-        let old = before.resources.clone().unwrap_or_default();
-        put_back(&mut requirements.requests, old.requests);
-        put_back(&mut requirements.limits, old.limits);
-    }
+    let requirements = munged.resources.get_or_insert_default();
+    let old = before.resources.clone().unwrap_or_default();
+    put_back(&mut requirements.requests, old.requests);
+    put_back(&mut requirements.limits, old.limits);
     let no_resources = Some(ResourceRequirements::default());
     let mut before = before.clone();
     before.resources = before.resources.or(no_resources);
     if !checks::same(&munged, &before) {
-        let why = match (is_init, sidecar) {
-            (false, _) => "only cpu and memory resources are mutable",
-            (true, true) => "only cpu and memory resources for sidecar containers are mutable",
-            (true, false) => "resources for non-sidecar init containers are immutable",
-        };
-        errors.forbidden(path, why);
+        let what = if sidecar { "resources for sidecar containers are" } else { "resources are" };
+        errors.forbidden(path, format!("only cpu and memory {what} mutable"));
     }
 }
 

@@ -317,6 +317,29 @@ fn a_resize_changes_cpu_and_memory_only() {
 }
 
 #[test]
+fn a_resize_changes_init_containers_too() {
+    let init = json!({"name": "i", "image": "i", "resources": {"requests": {"cpu": "1"}}});
+    let main = json!({"name": "a", "image": "a:1", "resources": {"requests": {"cpu": "1"}}});
+    let old = pod(json!({"containers": [main], "initContainers": [init]}));
+    let resize = |requests: Value| {
+        let mut new = old.clone();
+        new.spec.as_mut().unwrap().init_containers.as_mut().unwrap()[0].resources =
+            serde_json::from_value(json!({ "requests": requests })).unwrap();
+        Pods::prepare_subresource_update(Subresource::Resize, &mut new, &old);
+        texts(Pods::validate_subresource_update(Subresource::Resize, &new, &old))
+    };
+    assert!(resize(json!({"cpu": "2"})).is_empty());
+    assert_eq!(
+        resize(json!({})),
+        ["spec.initContainers[0].resources.requests: Forbidden: resource requests cannot be removed"]
+    );
+    assert_eq!(
+        resize(json!({"cpu": "1", "ephemeral-storage": "1Gi"})),
+        ["spec: Forbidden: only cpu and memory resources are mutable"]
+    );
+}
+
+#[test]
 fn the_grace_period_is_the_wish_or_the_pods() {
     let seconds = |patch: Value, phase: &str, wish: Option<i64>| {
         let mut pod = pod(patch);
