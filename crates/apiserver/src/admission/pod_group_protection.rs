@@ -1,5 +1,5 @@
-//! PodGroupProtection: groups of pods get a finalizer, so that they stay while they have pods, and a group that is going
-//! gets no more.
+//! PodGroupProtection: groups of pods get a finalizer, so that they stay while they have pods, and a group that is
+//! going gets no more.
 //!
 //! Upstream: plugin/pkg/admission/podgroupprotection. The controller of that name takes the finalizer away. Without the
 //! kind, which is served only if `--runtime-config` says so, there is nothing to do.
