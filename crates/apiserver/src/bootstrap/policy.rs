@@ -3,6 +3,8 @@
 //! Pure. Upstream: plugin/pkg/auth/authorizer/rbac/bootstrappolicy.
 
 pub mod controllers;
+#[cfg(test)]
+mod facts;
 
 use std::collections::BTreeMap;
 
@@ -420,12 +422,12 @@ fn scheduler_rules() -> Vec<PolicyRule> {
         resources(RESOURCE, &["deviceclasses"], READ),
         resources(RESOURCE, &["resourceclaims"], &["get", "list", "patch", "update", "watch"]),
         resources(RESOURCE, &["resourceclaims/status"], &["get", "list", "patch", "update", "watch"]),
+        resources(RESOURCE, &["resourceclaims/binding"], &["patch", "update"]),
         resources(CORE, &["pods/finalizers"], &["get", "list", "patch", "update", "watch"]),
         resources(RESOURCE, &["resourceslices"], READ),
         // Claims for extended resources are the scheduler's own.
         resources(RESOURCE, &["resourceclaims"], &["create", "delete"]),
         resources(RESOURCE, &["devicetaintrules"], READ),
-        resources(&["scheduling.k8s.io"], &["priorityclasses"], READ),
     ]
 }
 
@@ -532,14 +534,9 @@ pub fn cluster_role_bindings() -> Vec<ClusterRoleBinding> {
 /// Every default Role.
 pub fn roles() -> Vec<Role> {
     let role = |namespace: &str, name: &str, rules| Role { metadata: metadata(namespace, name), rules: Some(rules) };
-    let lock = |component: &str, lease_verbs: &[&str]| {
-        let mut rules = vec![
-            resources(CORE, &["configmaps"], &["watch"]),
-            named(resources(CORE, &["configmaps"], &["get", "update"]), &[component]),
-        ];
-        if !lease_verbs.is_empty() {
-            rules.push(resources(COORDINATION, &["leases"], lease_verbs));
-        }
+    let lock = |component: &str| {
+        let verbs = &["create", "get", "list", "update", "watch"];
+        let rules = ["leases", "leasecandidates"].map(|kind| resources(COORDINATION, &[kind], verbs)).to_vec();
         role("kube-system", &format!("system::leader-locking-{component}"), rules)
     };
     let authentication = named(resources(CORE, &["configmaps"], READ), &["extension-apiserver-authentication"]);
@@ -557,8 +554,8 @@ pub fn roles() -> Vec<Role> {
             "system:controller:token-cleaner",
             vec![resources(CORE, &["secrets"], &["delete", "get", "list", "watch"]), events()],
         ),
-        lock("kube-controller-manager", &["create", "get", "list", "update", "watch"]),
-        lock("kube-scheduler", &[]),
+        lock("kube-controller-manager"),
+        lock("kube-scheduler"),
         role(
             "kube-public",
             "system:controller:bootstrap-signer",

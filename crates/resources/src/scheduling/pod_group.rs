@@ -3,7 +3,6 @@
 //! Upstream: pkg/registry/scheduling/podgroup, staging/src/k8s.io/api/scheduling/v1beta1.
 
 use api::scheduling::v1beta1::{DisruptionMode, PodGroup, PodGroupStatus, SingleDisruptionMode};
-use serde_json::json;
 
 use super::group::{self, Parts};
 use crate::prelude::*;
@@ -21,9 +20,11 @@ impl crate::Strategy for Strategy {
     const COLUMNS: &'static [Column<PodGroup>] = &[Column::name(), Column::age()];
 
     fn default(group: &mut PodGroup) {
-        // An empty object, not the `null` that its default is, which would be read back as nothing.
-        let single = || Some(SingleDisruptionMode(json!({})));
-        group.spec.disruption_mode.get_or_insert_with(|| DisruptionMode { single: single(), ..Default::default() });
+        let spec = &mut group.spec;
+        spec.disruption_mode.get_or_insert_with(|| DisruptionMode {
+            single: Some(SingleDisruptionMode(Value::Object(Default::default()))),
+            ..Default::default()
+        });
     }
 
     fn prepare_create(group: &mut PodGroup) {

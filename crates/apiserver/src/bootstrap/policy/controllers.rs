@@ -1,14 +1,17 @@
 //! The roles of upstream's controllers, `system:controller:NAME`, each bound to the service account of that name in
 //! `kube-system`: add-ons and operators look for them by name, whoever does the controller's work here.
 //!
+//! Left out is what upstream gives only behind gates that are off in v1.37: rules for evictions of lifecycle.k8s.io,
+//! storage versions, statuses of resource pools, PodGroups and Workloads of jobs and claims.
+//!
 //! Pure. Upstream: bootstrappolicy/controller_policy.go.
 
 use api::Object;
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule};
 
 use super::{
-    APPS, AUTOSCALING, BATCH, CERTIFICATES, CORE, CREATE, DISCOVERY, GET, LIST, NETWORKING, POLICY, RBAC, READ,
-    RESOURCE, STORAGE, access_reviews, bind, events, named, role, service_account,
+    APPS, AUTOSCALING, BATCH, CERTIFICATES, COORDINATION, CORE, CREATE, DISCOVERY, GET, LIST, NETWORKING, POLICY, RBAC,
+    READ, RESOURCE, STORAGE, access_reviews, bind, events, named, role, service_account,
 };
 use crate::authz::rule::{self, resources};
 
@@ -17,6 +20,7 @@ const ADMISSION: &[&str] = &["admissionregistration.k8s.io"];
 const ALL: &[&str] = &["*"];
 const APPS_AND_OLD: &[&str] = &["apps", "extensions"];
 const UPDATE: &[&str] = &["update"];
+const EXTENDED: &[&str] = &["apiextensions.k8s.io"];
 const CHANGE: &[&str] = &["patch", "update"];
 const READ_UPDATE: &[&str] = &["get", "list", "update", "watch"];
 
@@ -116,8 +120,9 @@ fn workloads() -> Vec<Named> {
                 resources(CORE, &["pods"], &["create", "delete", "get", "list", "patch", "update", "watch"]),
                 resources(APPS, &["statefulsets"], READ),
                 resources(APPS, &["statefulsets/finalizers", "statefulsets/status"], UPDATE),
+                resources(CORE, &["pods/finalizers"], UPDATE),
                 revisions(),
-                resources(CORE, &["persistentvolumeclaims"], &["create", "delete", "get", "update"]),
+                resources(CORE, &["persistentvolumeclaims"], &["create", "delete", "get", "list", "update", "watch"]),
                 events(),
             ],
         ),
@@ -133,7 +138,7 @@ fn batch() -> Vec<Named> {
                 resources(BATCH, &["cronjobs"], READ_UPDATE),
                 resources(BATCH, &["jobs"], &["create", "delete", "get", "list", "patch", "update", "watch"]),
                 resources(BATCH, &["cronjobs/finalizers", "cronjobs/status"], UPDATE),
-                resources(CORE, &["pods"], &["delete", "list"]),
+                resources(CORE, &["pods"], &["delete", "list", "watch"]),
                 events(),
             ],
         ),
@@ -143,9 +148,9 @@ fn batch() -> Vec<Named> {
                 resources(AUTOSCALING, &["horizontalpodautoscalers"], READ),
                 resources(AUTOSCALING, &["horizontalpodautoscalers/status"], UPDATE),
                 resources(ALL, &["*/scale"], &["get", "update"]),
-                resources(CORE, &["pods"], &["list"]),
-                resources(&["metrics.k8s.io"], &["pods"], &["list"]),
-                resources(&["custom.metrics.k8s.io", "external.metrics.k8s.io"], ALL, &["get", "list"]),
+                resources(CORE, &["pods"], LIST),
+                resources(&["metrics.k8s.io"], &["pods"], LIST),
+                resources(&["custom.metrics.k8s.io", "external.metrics.k8s.io"], ALL, READ),
                 events(),
             ],
         ),
@@ -169,6 +174,7 @@ fn batch() -> Vec<Named> {
                 resources(CORE, &["pods/finalizers"], UPDATE),
                 resources(RESOURCE, &["resourceclaims"], &["create", "delete", "get", "list", "watch"]),
                 resources(RESOURCE, &["resourceclaims", "resourceclaims/status"], CHANGE),
+                resources(RESOURCE, &["resourceclaims/binding"], CHANGE),
                 resources(CORE, &["pods/status"], CHANGE),
                 events(),
             ],
@@ -177,7 +183,7 @@ fn batch() -> Vec<Named> {
 }
 
 fn services() -> Vec<Named> {
-    const SLICES: &[&str] = &["create", "delete", "get", "list", "update"];
+    const SLICES: &[&str] = &["create", "delete", "get", "list", "update", "watch"];
     vec![
         (
             "endpoint-controller",
@@ -250,8 +256,6 @@ fn storage() -> Vec<Named> {
                 resources(CORE, &["persistentvolumes"], &["get", "list", "patch", "update", "watch"]),
                 resources(CORE, &["persistentvolumeclaims/status"], CHANGE),
                 resources(CORE, &["persistentvolumeclaims"], READ),
-                resources(STORAGE, &["storageclasses"], READ),
-                resources(CORE, &["endpoints", "secrets", "services"], GET),
                 events(),
             ],
         ),
@@ -272,10 +276,7 @@ fn storage() -> Vec<Named> {
                 resources(CORE, &["persistentvolumeclaims"], READ_UPDATE),
                 resources(CORE, &["pods"], &["create", "delete", "get", "list", "watch"]),
                 resources(STORAGE, &["storageclasses"], READ),
-                resources(CORE, &["endpoints"], &["create", "delete", "get", "update"]),
-                resources(CORE, &["services"], &["create", "delete", "get"]),
-                resources(CORE, &["secrets"], GET),
-                resources(CORE, &["nodes"], &["get", "list"]),
+                resources(CORE, &["nodes"], LIST),
                 resources(CORE, &["events"], &["watch"]),
                 events(),
             ],
@@ -283,7 +284,12 @@ fn storage() -> Vec<Named> {
         ("pv-protection-controller", vec![resources(CORE, &["persistentvolumes"], READ_UPDATE), events()]),
         (
             "pvc-protection-controller",
-            vec![resources(CORE, &["persistentvolumeclaims"], READ_UPDATE), resources(CORE, &["pods"], READ), events()],
+            vec![
+                resources(CORE, &["persistentvolumeclaims"], READ_UPDATE),
+                resources(CORE, &["persistentvolumeclaims/status"], UPDATE),
+                resources(CORE, &["pods"], READ),
+                events(),
+            ],
         ),
         (
             "volumeattributesclass-protection-controller",
@@ -315,15 +321,16 @@ fn cluster() -> Vec<Named> {
             vec![
                 resources(CORE, &["namespaces"], &["delete", "get", "list", "watch"]),
                 resources(CORE, &["namespaces/finalize", "namespaces/status"], UPDATE),
-                resources(ALL, ALL, &["delete", "deletecollection", "get", "list"]),
+                resources(ALL, ALL, &["delete", "deletecollection", "get", "list", "watch"]),
             ],
         ),
         (
             "node-controller",
             vec![
-                resources(CORE, &["nodes"], &["delete", "get", "list", "patch", "update"]),
+                resources(CORE, &["nodes"], &["delete", "get", "list", "patch", "update", "watch"]),
                 resources(CORE, &["nodes/status", "pods/status"], CHANGE),
-                resources(CORE, &["pods"], &["delete", "get", "list"]),
+                resources(CORE, &["pods"], &["delete", "get", "list", "watch"]),
+                resources(COORDINATION, &["leases"], READ),
                 events(),
             ],
         ),
@@ -331,7 +338,7 @@ fn cluster() -> Vec<Named> {
             "pod-garbage-collector",
             vec![
                 resources(CORE, &["pods"], &["delete", "list", "watch"]),
-                resources(CORE, &["nodes"], &["get", "list"]),
+                resources(CORE, &["nodes"], READ),
                 resources(CORE, &["pods/status"], &["patch"]),
             ],
         ),
@@ -342,7 +349,9 @@ fn cluster() -> Vec<Named> {
         (
             "storage-version-migrator-controller",
             vec![
-                resources(ALL, ALL, &["create", "list", "patch"]),
+                resources(ALL, ALL, &["list", "patch"]),
+                resources(EXTENDED, &["customresourcedefinitions"], GET),
+                resources(EXTENDED, &["customresourcedefinitions/status"], &["patch"]),
                 resources(&["storagemigration.k8s.io"], &["storageversionmigrations/status"], UPDATE),
             ],
         ),
