@@ -1,7 +1,7 @@
 //! Chores of the project that are programs: `cargo run -p xtask -- NAME`. One file each, one line each below.
 
 mod bench;
-mod cri;
+mod protos;
 mod tidy;
 
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ type Chore = (&'static str, &'static str, fn() -> anyhow::Result<()>);
 
 const ALL: &[Chore] = &[
     ("bench", "measures a server and prints the table of ARCHITECTURE.md section 6", bench::run),
-    ("cri", "writes crates/cri/src/generated from crates/cri/proto", cri::run),
+    ("protos", "writes the gRPC stubs in src/generated of the crates that have a proto folder", protos::run),
     ("tidy", "checks the rules of ARCHITECTURE.md", tidy::run),
 ];
 

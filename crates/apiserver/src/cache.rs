@@ -30,7 +30,7 @@ pub use list::{ListAt, ListOptions, Listed, Paging, in_range};
 pub use ring::{Change, Event};
 pub use watcher::{Out, Step, WatchOptions, Watcher};
 
-use crate::seal::{Sealed, Sealing};
+use crate::seal::{Sealed, Sealing, Unopened};
 use ring::Ring;
 
 /// How long a read waits for the cache to reach a revision (upstream's `blockTimeout`).
@@ -159,14 +159,19 @@ impl Cache {
     }
 
     /// What is stored, as JSON.
-    fn open(&self, key: &str, stored: &Bytes) -> Result<Bytes, Status> {
-        let opened = self.sealing.rules().open(self.sealed(), key, stored);
-        opened.map(|(json, _)| json).map_err(Status::internal)
+    async fn open(&self, key: &str, stored: &Bytes) -> Result<Bytes, Unread> {
+        let rules = self.sealing.rules();
+        match rules.open(self.sealed(), key, stored).await {
+            Ok((json, _)) => Ok(json),
+            Err(Unopened::Plugin(why)) => Err(Unread::NotNow(Status::internal(why))),
+            Err(Unopened::Sealed(why)) => Err(Unread::Never(Status::internal(why))),
+        }
     }
 
     /// Whether what is stored of an object is to be sealed anew although the object stays as it is.
-    pub(crate) fn is_stale(&self, stored: &store::Entry) -> bool {
-        let opened = self.sealing.rules().open(self.sealed(), &stored.key, &stored.value);
+    pub(crate) async fn is_stale(&self, stored: &store::Entry) -> bool {
+        let rules = self.sealing.rules();
+        let opened = Box::pin(rules.open(self.sealed(), &stored.key, &stored.value)).await;
         opened.is_ok_and(|(_, stale)| stale)
     }
 
@@ -176,19 +181,32 @@ impl Cache {
     }
 
     /// An entry for what the store holds: the cache's own if it has this version.
-    pub(crate) fn entry_of(&self, stored: &store::Entry) -> Result<Arc<Entry>, Status> {
+    pub(crate) async fn entry_of(&self, stored: &store::Entry) -> Result<Arc<Entry>, Status> {
         if let Some(entry) = self.get(&stored.key)
             && entry.revision == stored.modified.0
         {
             return Ok(entry);
         }
-        self.decode(stored, false).map(Arc::new)
+        // Rare, and large: a request does not carry it along.
+        match Box::pin(self.decode(stored, false)).await {
+            Ok(entry) => Ok(Arc::new(entry)),
+            Err(Unread::NotNow(status) | Unread::Never(status)) => Err(status),
+        }
     }
 
-    fn decode(&self, stored: &store::Entry, keep: bool) -> Result<Entry, Status> {
-        let json = self.open(&stored.key, &stored.value)?;
-        Entry::from_stored(&*self.strategy, stored.key.clone(), stored.modified.0, json, keep)
+    async fn decode(&self, stored: &store::Entry, keep: bool) -> Result<Entry, Unread> {
+        let json = self.open(&stored.key, &stored.value).await?;
+        let entry = Entry::from_stored(&*self.strategy, stored.key.clone(), stored.modified.0, json, keep);
+        entry.map_err(Unread::Never)
     }
+}
+
+/// Why there is no entry for what is stored.
+enum Unread {
+    /// Who would have to help does not: it must not be taken for gone.
+    NotNow(Status),
+    /// It is broken.
+    Never(Status),
 }
 
 /// An object on its way into the store: whoever learns its revision first, the writer or the feed, makes the entry,

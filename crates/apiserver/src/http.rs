@@ -2,7 +2,7 @@
 
 mod aggregate;
 mod connection;
-mod duration;
+pub(crate) mod duration;
 mod handler;
 mod health;
 mod list;

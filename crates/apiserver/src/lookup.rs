@@ -36,7 +36,7 @@ impl Lookup {
         let Some((resource, cache)) = self.resource::<T>() else { return Ok(None) };
         let found = self.caches.store.get(&cache.key(namespace, name)).await.map_err(crate::status::of_store)?;
         let Some(stored) = found.value else { return Ok(None) };
-        Ok(downcast_arc(resource.object(&*cache.entry_of(&stored)?)?))
+        Ok(downcast_arc(resource.object(&*cache.entry_of(&stored).await?)?))
     }
 
     /// All objects of a kind, or those of one namespace, in key order.

@@ -73,6 +73,8 @@ pub struct Options {
     pub service_ranges: resources::core::service::allocate::Ranges,
     /// What the server was told, flag by flag, for `/flagz`.
     pub flags: BTreeMap<String, String>,
+    /// What tells this server apart from others in figures, which show its hash.
+    pub id: String,
     /// The own version, `0.1.0`; shown as `v1.37.0+pintle.0.1.0`.
     pub version: String,
 }
@@ -106,6 +108,7 @@ impl Default for Options {
                 node_ports: resources::core::service::allocate::NODE_PORTS,
             },
             flags: BTreeMap::new(),
+            id: String::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
@@ -136,10 +139,16 @@ impl Server {
     /// Reads the store and begins to follow it. Ends with `tasks`: watches are then ended in good order.
     ///
     /// # Errors
-    /// 500 or 503 if the store cannot be read.
+    /// 500 or 503 if the store cannot be read; 500 if it needs a KMS plugin that does not serve.
     pub async fn start(store: Store, mut options: Options, tasks: TaskGroup) -> Result<Arc<Self>, Status> {
-        let sealing = std::mem::replace(&mut options.sealing, seal::Rules::none());
-        let caches = Arc::new(Caches::new(store, options.clock, Arc::new(seal::Sealing::new(sealing))));
+        let rules = std::mem::replace(&mut options.sealing, seal::Rules::none());
+        let around = seal::Surroundings {
+            clock: options.clock,
+            random: options.random.clone(),
+            figures: Arc::new(seal::Figures::new(&options.id)),
+        };
+        let sealing = Arc::new(seal::Sealing::begin(rules, around).await.map_err(Status::internal)?);
+        let caches = Arc::new(Caches::new(store, options.clock, sealing.clone()));
         let catalog = Arc::new(Catalog::new(&options.enablement.strategies(options.strategies), &caches));
         let customs = Customs::default();
         caches.fill_then(|| customs.load(&catalog, &caches)).await?;
@@ -152,6 +161,7 @@ impl Server {
         let metrics = Metrics::new(flow.figures(), &audit, |registry| {
             options.authenticator.register(registry);
             options.authorizer.register(registry);
+            sealing.figures().register(registry);
             if let Some(certificates) = options.certificates.clone() {
                 registry.register_collector(Box::new(certificates::Lives { certificates, clock: options.clock }));
             }
@@ -182,6 +192,7 @@ impl Server {
         });
         server.describe_anew();
         server.tasks.spawn("custom resources", custom::follow::follow(server.clone()));
+        server.tasks.spawn("KMS plugins", seal::follow(sealing, server.options.clock));
         server.tasks.spawn("policies", admission::type_check::follow(server.clone()));
         server.tasks.spawn("flow control", flow::follow(server.clone()));
         server.tasks.spawn("aggregation", aggregation::follow::follow(server.clone()));

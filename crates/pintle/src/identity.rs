@@ -12,7 +12,7 @@ use crate::cli::identity::IdentityArgs;
 use crate::server::Common;
 
 /// What tells this server apart from others in figures (upstream's `apiserver-HASH`).
-fn server_id() -> String {
+pub fn server_id() -> String {
     format!("apiserver-{}", crate::node_wiring::default_name().unwrap_or_default())
 }
 

@@ -259,6 +259,7 @@ fn server_options(common: &Common, certificates: &Arc<Certificates>) -> Result<a
     Ok(apiserver::Options {
         clock: common.clock,
         random: common.random.clone(),
+        id: crate::identity::server_id(),
         enablement: enablement(&common.arguments)?,
         authenticator: authn::standard_and(verifier, shown, common.clock, others),
         authorizer: crate::identity::authorizer(common)?,

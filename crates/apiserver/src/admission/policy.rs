@@ -238,7 +238,10 @@ async fn params(request: &Request<'_>, resource: Option<&Resource>, binding: &Bi
                 None => {
                     let live = request.lookup().caches.store.get(&key).await;
                     let live = live.map_err(|error| error.to_string())?.value;
-                    live.map(|stored| cache.entry_of(&stored)).transpose().map_err(failed)?
+                    match live {
+                        Some(stored) => Some(cache.entry_of(&stored).await.map_err(failed)?),
+                        None => None,
+                    }
                 }
             };
             if let Some(entry) = entry {

@@ -9,10 +9,14 @@ use resources::Shared;
 use store::{At, Range, Revision};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Cache, Caches, Change, Entry, Event, State};
+use super::{Cache, Caches, Change, Entry, Event, State, Unread};
+use crate::seal::Unopened;
 
 /// All of the API's keys.
 const ROOT: &str = "/registry/";
+
+/// How long the feed waits before it asks again for what could not be read.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How many commands may wait for the feed; who has one more waits.
 pub(super) const COMMANDS_LEN_MAX: usize = 64;
@@ -33,6 +37,12 @@ pub(super) enum Command {
 
 fn no_feed<T>(_: T) -> Status {
     Status::unavailable("the server is ending")
+}
+
+/// Why the feed's watch is over.
+enum Broken {
+    Store(store::Error),
+    Unread(Status),
 }
 
 /// A cache's share of one batch.
@@ -60,15 +70,15 @@ impl Caches {
         let all = self.store.range(&Range::prefix(ROOT), At::Latest, None).await.map_err(crate::status::of_store)?;
         let revision = all.revision.0;
         let before = self.caches.read().clone();
-        self.check_keys(&all.value.entries)?;
-        self.fill_from(&all.value.entries, revision, &before);
+        self.check_keys(&all.value.entries).await?;
+        self.fill_from(&all.value.entries, revision, &before).await?;
         then();
         let known: HashSet<&str> = before.iter().map(|cache| cache.prefix.as_str()).collect();
         let all_now = self.caches.read().clone();
         let added: Vec<_> = all_now.into_iter().filter(|cache| !known.contains(cache.prefix.as_str())).collect();
         if !added.is_empty() {
-            self.check_keys(&all.value.entries)?;
-            self.fill_from(&all.value.entries, revision, &added);
+            self.check_keys(&all.value.entries).await?;
+            self.fill_from(&all.value.entries, revision, &added).await?;
         }
         self.progress.send_replace(revision);
         Ok(())
@@ -76,15 +86,26 @@ impl Caches {
 
     /// Whether everything that is sealed can be opened: a server without the right keys does not begin, so that nobody
     /// takes what it cannot read for gone.
-    fn check_keys(&self, entries: &[store::Entry]) -> Result<(), Status> {
+    async fn check_keys(&self, entries: &[store::Entry]) -> Result<(), Status> {
         let rules = self.sealing.rules();
         let (mut count, mut first) = (0, None);
         for stored in entries.iter().filter(|stored| stored.value.starts_with(crate::seal::PREFIX)) {
             // What is sealed of resources defined at run time is looked at when they are.
             let Some(cache) = self.of(&stored.key) else { continue };
-            if let Err(why) = rules.open(cache.sealed(), &stored.key, &stored.value) {
-                count += 1;
-                first.get_or_insert_with(|| format!("{}: {why}", stored.key));
+            match rules.open(cache.sealed(), &stored.key, &stored.value).await {
+                Ok(_) => {}
+                Err(Unopened::Sealed(why)) => {
+                    count += 1;
+                    first.get_or_insert_with(|| format!("{}: {why}", stored.key));
+                }
+                // Others would wait for it as long.
+                Err(Unopened::Plugin(why)) => {
+                    return Err(Status::internal(format!(
+                        "{} is sealed with a key that its KMS plugin does not decrypt: {why}. Nothing was changed: \
+                         start again when the plugin serves with the keys that it had",
+                        stored.key
+                    )));
+                }
             }
         }
         let Some(first) = first else { return Ok(()) };
@@ -94,19 +115,22 @@ impl Caches {
         )))
     }
 
-    fn fill_from(&self, entries: &[store::Entry], revision: u64, caches: &[Arc<Cache>]) {
+    async fn fill_from(&self, entries: &[store::Entry], revision: u64, caches: &[Arc<Cache>]) -> Result<(), Status> {
         let mut states: HashMap<String, State> = HashMap::new();
         let wanted: HashSet<&str> = caches.iter().map(|cache| cache.prefix.as_str()).collect();
         for stored in entries {
             let Some(cache) = self.of(&stored.key).filter(|cache| wanted.contains(cache.prefix.as_str())) else {
                 continue;
             };
-            match cache.decode(stored, false) {
+            match cache.decode(stored, false).await {
                 Ok(entry) => {
                     let state = states.entry(cache.prefix.clone()).or_default();
                     state.items.insert(entry.key.clone(), Arc::new(entry));
                 }
-                Err(error) => tracing::error!(key = %stored.key, %error, "a stored object cannot be read"),
+                Err(Unread::NotNow(status)) => return Err(status),
+                Err(Unread::Never(error)) => {
+                    tracing::error!(key = %stored.key, %error, "a stored object cannot be read");
+                }
             }
         }
         for cache in caches {
@@ -118,6 +142,7 @@ impl Caches {
             drop(ring);
             cache.signal.send_modify(|count| *count += 1);
         }
+        Ok(())
     }
 
     /// Opens a cache while the feed runs: it holds what the store holds, and every event after that. A cache of the
@@ -164,9 +189,12 @@ impl Caches {
         let found = found.map_err(crate::status::of_store)?;
         let mut state = State { revision: found.revision.0, ..State::default() };
         for stored in &found.value.entries {
-            match cache.decode(stored, false) {
+            match cache.decode(stored, false).await {
                 Ok(entry) => drop(state.items.insert(entry.key.clone(), Arc::new(entry))),
-                Err(error) => tracing::error!(key = %stored.key, %error, "a stored object cannot be read"),
+                Err(Unread::NotNow(status)) => return Err(status),
+                Err(Unread::Never(error)) => {
+                    tracing::error!(key = %stored.key, %error, "a stored object cannot be read");
+                }
             }
         }
         cache.opened_at.store(state.revision, Ordering::Release);
@@ -194,33 +222,46 @@ impl Caches {
         let Some(mut commands) = self.commanded.lock().take() else { return };
         loop {
             let mut watch = self.store.watch(Range::prefix(ROOT), Revision(self.progress()));
-            let error = self.follow_watch(&mut watch, &mut commands).await;
-            tracing::warn!(%error, "the watch of the store ended");
-            if matches!(error, store::Error::Unavailable(_)) {
-                return;
+            match self.follow_watch(&mut watch, &mut commands).await {
+                Broken::Store(error) => {
+                    tracing::warn!(%error, "the watch of the store ended");
+                    if matches!(error, store::Error::Unavailable(_)) {
+                        return;
+                    }
+                }
+                // The same events come again: none of them is left out.
+                Broken::Unread(error) => {
+                    tracing::error!(%error, "events of the store wait until they can be read");
+                    self.clock.sleep(AGAIN).await;
+                    continue;
+                }
             }
             if let Err(error) = self.fill().await {
                 tracing::error!(%error, "the store cannot be read");
-                self.clock.sleep(std::time::Duration::from_secs(1)).await;
+                self.clock.sleep(AGAIN).await;
             }
         }
     }
 
-    async fn follow_watch(&self, watch: &mut store::Watch, commands: &mut mpsc::Receiver<Command>) -> store::Error {
+    async fn follow_watch(&self, watch: &mut store::Watch, commands: &mut mpsc::Receiver<Command>) -> Broken {
         loop {
             tokio::select! {
                 biased;
                 // First: there are few of them, and batches without end under load.
                 Some(command) = commands.recv() => self.obey(command).await,
                 batch = watch.next() => match batch {
-                    Ok(batch) => self.apply(&batch),
-                    Err(error) => return error,
+                    Ok(batch) => {
+                        if let Err(status) = self.apply(&batch).await {
+                            return Broken::Unread(status);
+                        }
+                    }
+                    Err(error) => return Broken::Store(error),
                 },
             }
         }
     }
 
-    fn apply(&self, batch: &store::Batch) {
+    async fn apply(&self, batch: &store::Batch) -> Result<(), Status> {
         let mut shares: Vec<Share> = Vec::new();
         let at_second = self.clock.now().as_second();
         for event in &batch.events {
@@ -240,7 +281,7 @@ impl Caches {
                 }
                 continue;
             }
-            if let Some(event) = self.apply_one(share, event, at_second) {
+            if let Some(event) = self.apply_one(share, event, at_second).await? {
                 share.events.push(Arc::new(event));
             }
             share.state.revision = event.revision().0;
@@ -255,33 +296,40 @@ impl Caches {
             cache.signal.send_modify(|seen| *seen += count);
         }
         self.progress.send_replace(batch.revision.0);
+        Ok(())
     }
 
-    fn apply_one(&self, share: &mut Share, event: &store::Event, at_second: i64) -> Option<Event> {
+    async fn apply_one(
+        &self,
+        share: &mut Share,
+        event: &store::Event,
+        at_second: i64,
+    ) -> Result<Option<Event>, Status> {
         let revision = event.revision().0;
         match event {
             store::Event::Put { entry: stored, .. } => {
-                let entry = match self.entry(&share.cache, stored) {
+                let entry = match self.entry(&share.cache, stored).await {
                     Ok(entry) => entry,
-                    Err(error) => {
+                    Err(Unread::NotNow(status)) => return Err(status),
+                    Err(Unread::Never(error)) => {
                         tracing::error!(key = %stored.key, %error, "a stored object cannot be read");
-                        return None;
+                        return Ok(None);
                     }
                 };
                 let previous = share.state.items.insert(entry.key.clone(), entry.clone());
-                Some(Event::new(revision, Change::Put { entry, previous }, at_second))
+                Ok(Some(Event::new(revision, Change::Put { entry, previous }, at_second)))
             }
             store::Event::Delete { previous: stored, .. } => {
-                let previous = share.state.items.remove(&stored.key)?;
-                Some(Event::new(revision, Change::Delete { previous }, at_second))
+                let previous = share.state.items.remove(&stored.key);
+                Ok(previous.map(|previous| Event::new(revision, Change::Delete { previous }, at_second)))
             }
         }
     }
 
-    fn entry(&self, cache: &Cache, stored: &store::Entry) -> Result<Arc<Entry>, Status> {
+    async fn entry(&self, cache: &Cache, stored: &store::Entry) -> Result<Arc<Entry>, Unread> {
         match self.retract(&stored.value) {
-            Some(prepared) => prepared.entry(cache, stored.modified.0),
-            None => cache.decode(stored, cache.keeps_lean()).map(Arc::new),
+            Some(prepared) => prepared.entry(cache, stored.modified.0).map_err(Unread::Never),
+            None => cache.decode(stored, cache.keeps_lean()).await.map(Arc::new),
         }
     }
 }

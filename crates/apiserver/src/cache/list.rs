@@ -191,7 +191,10 @@ impl Caches {
         }
         let page = self.store.range(range, At::Revision(Revision(revision)), None).await;
         let page = page.map_err(|error| crate::status::of_store_list(error, revision))?;
-        let entries = page.value.entries.iter().map(|stored| cache.entry_of(stored)).collect::<Result<_, _>>()?;
+        let mut entries = Vec::with_capacity(page.value.entries.len());
+        for stored in &page.value.entries {
+            entries.push(cache.entry_of(stored).await?);
+        }
         Ok((revision, Source::Entries(entries)))
     }
 

@@ -12,13 +12,21 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// One check: its name and what is wrong, if anything.
 type Check = (String, Option<String>);
 
+/// The plugins of encryption at rest.
+const KMS: &str = "kms-providers";
+
 /// How far the watch cache may be behind the store before the server is not ready.
 const BEHIND_MAX: u64 = 100_000;
 
-async fn checks(server: &Server, endpoint: &str) -> Vec<Check> {
+/// `wanted`: whether the outcome of a check is asked for at all; those that may take long are then left out.
+async fn checks(server: &Server, endpoint: &str, wanted: impl Fn(&str) -> bool) -> Vec<Check> {
     let store = &server.caches().store;
     let mut checks = vec![("ping".to_owned(), None)];
     checks.push(("etcd".to_owned(), store.get("/registry/health").await.err().map(|error| error.to_string())));
+    let sealing = &server.caches().sealing;
+    if sealing.has_plugins() {
+        checks.push((KMS.to_owned(), if wanted(KMS) { sealing.check_plugins().await } else { None }));
+    }
     if endpoint == "livez" {
         return checks;
     }
@@ -44,7 +52,9 @@ pub async fn answer(server: &Server, path: &str, query: &Query<'_>) -> Option<Re
     if !matches!(endpoint, "livez" | "readyz" | "healthz") {
         return None;
     }
-    let checks = checks(server, endpoint).await;
+    let excluded: Vec<&str> = query.all("exclude").collect();
+    let wanted = |name: &str| single.map_or_else(|| !excluded.contains(&name), |single| single == name);
+    let checks = checks(server, endpoint, wanted).await;
     if let Some(single) = single {
         let (name, problem) = checks.iter().find(|(name, _)| name == single)?;
         return Some(match problem {
@@ -52,7 +62,6 @@ pub async fn answer(server: &Server, path: &str, query: &Query<'_>) -> Option<Re
             Some(why) => respond(500, TEXT, format!("internal server error: {name}: {why}\n").into_bytes().into()),
         });
     }
-    let excluded: Vec<&str> = query.all("exclude").collect();
     let mut lines = String::new();
     let mut failed = Vec::new();
     for (name, problem) in &checks {

@@ -103,7 +103,10 @@ impl Context<'_> {
         }
         let stored =
             self.server.caches().store.get(&old.key).await.map_err(|error| self.store_error(error, old.name()))?;
-        Ok(stored.value.is_some_and(|stored| stored.modified.0 == old.revision && self.cache.is_stale(&stored)))
+        match stored.value {
+            Some(stored) if stored.modified.0 == old.revision => Ok(self.cache.is_stale(&stored).await),
+            _ => Ok(false),
+        }
     }
 
     /// Deletes `old`, if it has not changed. `None`: it has.

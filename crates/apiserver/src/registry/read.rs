@@ -13,7 +13,10 @@ use crate::catalog::Resource;
 /// The object under a key as the store has it now.
 pub async fn current(server: &Server, cache: &Cache, key: &str) -> Result<Option<Arc<Entry>>, Status> {
     let found = server.caches().store.get(key).await.map_err(crate::status::of_store)?;
-    found.value.map(|stored| cache.entry_of(&stored)).transpose()
+    match found.value {
+        Some(stored) => cache.entry_of(&stored).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// One object.

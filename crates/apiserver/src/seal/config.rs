@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::kms::OneKms;
 use super::provider::{Key, Provider, Way};
 use super::{Pattern, Rules};
 
@@ -40,7 +41,7 @@ struct OneProvider {
     aescbc: Option<Keys>,
     secretbox: Option<Keys>,
     identity: Option<Empty>,
-    kms: Option<Value>,
+    kms: Option<OneKms>,
 }
 
 #[derive(Deserialize)]
@@ -85,25 +86,26 @@ impl Rules {
         if file.resources.is_empty() {
             errors.required(&root, "at least one resources is required");
         }
+        let mut kms_names = Vec::new();
         let rules = file.resources.iter().enumerate().map(|(at, rule)| {
             let path = root.index(at);
             check_resources(&rule.resources, &path.child("resources"), &mut errors);
             let patterns = rule.resources.iter().map(|text| Pattern::parse(text)).collect();
-            (patterns, providers(&rule.providers, &path.child("providers"), &mut errors))
+            (patterns, providers(&rule.providers, &path.child("providers"), &mut kms_names, &mut errors))
         });
         let rules = rules.collect();
         if errors.is_empty() { Ok(Self(rules)) } else { Err(errors.to_string()) }
     }
 }
 
-fn providers(all: &[OneProvider], path: &Path, errors: &mut FieldErrors) -> Vec<Provider> {
+fn providers(all: &[OneProvider], path: &Path, kms_names: &mut Vec<String>, errors: &mut FieldErrors) -> Vec<Provider> {
     if all.is_empty() {
         errors.required(path, format!("at least one {path} is required"));
     }
-    all.iter().enumerate().filter_map(|(at, one)| provider(one, &path.index(at), errors)).collect()
+    all.iter().enumerate().filter_map(|(at, one)| provider(one, &path.index(at), kms_names, errors)).collect()
 }
 
-fn provider(one: &OneProvider, path: &Path, errors: &mut FieldErrors) -> Option<Provider> {
+fn provider(one: &OneProvider, path: &Path, kms_names: &mut Vec<String>, errors: &mut FieldErrors) -> Option<Provider> {
     let keyed = [(Way::AesGcm, &one.aesgcm), (Way::AesCbc, &one.aescbc), (Way::Secretbox, &one.secretbox)];
     let given = keyed.iter().filter(|(_, keys)| keys.is_some()).count()
         + usize::from(one.identity.is_some())
@@ -118,10 +120,8 @@ fn provider(one: &OneProvider, path: &Path, errors: &mut FieldErrors) -> Option<
         errors.invalid(path, "REDACTED", why);
         return None;
     }
-    if one.kms.is_some() {
-        errors
-            .forbidden(&path.child("kms"), "KMS providers are not built yet: aesgcm, aescbc, secretbox, identity are");
-        return None;
+    if let Some(kms) = &one.kms {
+        return kms.check(&path.child("kms"), kms_names, errors).map(Provider::Planned);
     }
     let Some((way, keys)) = keyed.into_iter().find_map(|(way, keys)| Some((way, keys.as_ref()?))) else {
         return Some(Provider::Identity);

@@ -1,4 +1,5 @@
-//! The ways of sealing a value, in the forms of upstream's providers: aesgcm, aescbc, secretbox, identity.
+//! The ways of sealing a value, in the forms of upstream's providers: aesgcm, aescbc, secretbox, identity; kms is a
+//! file of its own.
 //!
 //! AES is aws-lc's. Secretbox is NaCl's composition of XSalsa20 and Poly1305, each from a crate of its own.
 
@@ -13,7 +14,8 @@ use poly1305::universal_hash::KeyInit;
 use salsa20::XSalsa20;
 use salsa20::cipher::{KeyIvInit, StreamCipher};
 
-use super::PREFIX;
+use super::kms::{self, Kms};
+use super::{PREFIX, Unopened};
 
 const CBC_IV_LEN: usize = 16;
 const BOX_NONCE_LEN: usize = 24;
@@ -68,6 +70,10 @@ pub enum Provider {
     Identity,
     /// Sealed with the first of the keys.
     Keys(Way, Vec<Key>),
+    /// A plugin that is yet to be reached ([`super::Rules::begin`]): seals and opens nothing.
+    Planned(kms::Settings),
+    /// Sealed with the help of a plugin.
+    Kms(std::sync::Arc<Kms>),
 }
 
 /// A key with its name.
@@ -170,7 +176,7 @@ impl Key {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], String> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], String> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "no randomness for a nonce")?;
     Ok(bytes)
@@ -204,12 +210,17 @@ fn secretbox_open(key: &[u8; BOX_KEY_LEN], nonce: &[u8; BOX_NONCE_LEN], sealed: 
     Some(text)
 }
 
+fn unreached(settings: &kms::Settings) -> String {
+    format!("the KMS plugin {} was not asked yet", settings.name)
+}
+
 impl Provider {
     /// As a configuration names it.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Identity => "identity",
             Self::Keys(way, _) => way.word(),
+            Self::Planned(_) | Self::Kms(_) => "kms",
         }
     }
 
@@ -217,14 +228,16 @@ impl Provider {
         match self {
             Self::Identity => Ok(json.clone()),
             Self::Keys(_, keys) => keys.first().ok_or("there is no encryption key")?.seal(key, json),
+            Self::Planned(settings) => Err(unreached(settings)),
+            Self::Kms(kms) => kms.seal(key, json),
         }
     }
 
     /// `None`: it is not of this provider; else the value and whether the first key sealed it.
-    pub fn open(&self, key: &str, stored: &Bytes) -> Option<Result<(Bytes, bool), String>> {
+    pub async fn open(&self, key: &str, stored: &Bytes) -> Option<Result<(Bytes, bool), Unopened>> {
         match self {
             Self::Identity if stored.starts_with(PREFIX) => {
-                Some(Err("identity transformer tried to read encrypted data".to_owned()))
+                Some(Err(Unopened::Sealed("identity transformer tried to read encrypted data".to_owned())))
             }
             Self::Identity => Some(Ok((stored.clone(), true))),
             Self::Keys(way, keys) => stored.starts_with(way.prefix().as_bytes()).then(|| {
@@ -239,8 +252,16 @@ impl Provider {
                     }
                     why = "the key of that name does not open the value, or it was changed";
                 }
-                Err(why.to_owned())
+                Err(Unopened::Sealed(why.to_owned()))
             }),
+            Self::Planned(settings) => stored
+                .starts_with(kms::prefix(&settings.name).as_bytes())
+                .then(|| Err(Unopened::Plugin(unreached(settings)))),
+            Self::Kms(kms) => match kms.body(stored) {
+                // A call is large; whoever reads what no plugin sealed does not carry it along.
+                Some(body) => Some(Box::pin(kms.open(key, body)).await),
+                None => None,
+            },
         }
     }
 }

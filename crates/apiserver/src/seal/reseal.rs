@@ -56,6 +56,7 @@ impl Server {
         let mut done = self.change_rules(rules).await?;
         let (rules, words) = rotation.end().map_err(Status::internal)?;
         if let Some(rules) = rules {
+            let rules = self.begin_rules(rules).await?;
             self.check_rules(&rules).await?;
             self.caches().sealing.replace(rules).await;
         }
@@ -73,9 +74,15 @@ impl Server {
     }
 
     async fn change_rules(&self, rules: Rules) -> Result<Resealed, Status> {
+        let rules = self.begin_rules(rules).await?;
         self.check_rules(&rules).await?;
         self.caches().sealing.replace(rules).await;
         self.reseal().await
+    }
+
+    async fn begin_rules(&self, rules: Rules) -> Result<Rules, Status> {
+        let begun = rules.begin(&self.caches().sealing.around).await;
+        begun.map_err(|why| Status::internal(format!("{why}; nothing was changed")))
     }
 
     /// Whether everything stored can be read by these rules.
@@ -84,7 +91,7 @@ impl Server {
             let mut from = None;
             while let Some(page) = self.page(&cache, &mut from).await? {
                 for stored in &page {
-                    rules.open(cache.sealed(), &stored.key, &stored.value).map_err(|why| {
+                    rules.open(cache.sealed(), &stored.key, &stored.value).await.map_err(|why| {
                         let key = &stored.key;
                         Status::internal(format!("the encryption keys do not open {key}: {why}; nothing was changed"))
                     })?;
@@ -126,7 +133,8 @@ impl Server {
         let sealing = &self.caches().sealing;
         for _ in 0..TRIES_MAX {
             let rules = sealing.rules();
-            let (json, stale) = rules.open(cache.sealed(), &stored.key, &stored.value).map_err(Status::internal)?;
+            let opened = rules.open(cache.sealed(), &stored.key, &stored.value).await;
+            let (json, stale) = opened.map_err(Status::internal)?;
             if !stale {
                 return Ok(false);
             }

@@ -18,6 +18,8 @@ mod encodings;
 mod flow;
 mod fuzz;
 mod image_policy;
+mod kms;
+mod kms_plugin;
 mod lists;
 mod matrix;
 mod peer;

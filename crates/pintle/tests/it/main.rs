@@ -15,6 +15,10 @@ mod guestbook;
 mod hardening;
 mod helm;
 mod input;
+mod kms;
+#[path = "../../../apiserver/tests/it/kms_plugin.rs"]
+#[allow(dead_code, reason = "the API server's tests use the rest of it")]
+mod kms_plugin;
 mod kube_rs;
 mod leftovers;
 mod pods;
