@@ -20,6 +20,39 @@ pub use figures::Figures;
 pub use policy::{Level, Policy};
 pub use trail::Trail;
 
+/// What is too large for a backend (upstream's truncating backend).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Truncate {
+    /// A longer event loses its objects; one that is longer still is lost.
+    pub event_bytes_max: usize,
+    /// A longer batch goes in several.
+    pub batch_bytes_max: usize,
+}
+
+impl Default for Truncate {
+    fn default() -> Self {
+        Self { event_bytes_max: 100 << 10, batch_bytes_max: 10 << 20 }
+    }
+}
+
+impl Truncate {
+    /// # Errors
+    /// What is wrong with it for the backend of that name, in upstream's words.
+    pub fn check(self, backend: &str) -> Result<(), String> {
+        let Self { event_bytes_max, batch_bytes_max } = self;
+        let invalid = format!("invalid audit truncate {backend} max");
+        if event_bytes_max == 0 {
+            return Err(format!("{invalid} event size 0, must be a positive number"));
+        }
+        if batch_bytes_max < event_bytes_max {
+            return Err(format!(
+                "{invalid} batch size {batch_bytes_max}, must be greater than max event size ({event_bytes_max})"
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// What is recorded of, and where.
 pub struct Audit {
     policy: Policy,
@@ -111,11 +144,25 @@ impl Audit {
         self.log.as_ref().is_some_and(|(_, format)| *format == log::Format::Legacy)
     }
 
-    fn put(&self, event: event::Encoded) {
+    /// `encode`: with the objects, or without.
+    fn put(&self, level: Level, encode: impl Fn(bool) -> event::Encoded) {
         self.figures.made();
-        let event = Arc::new(event);
+        let whole = Arc::new(encode(true));
+        let mut short = None;
         for sender in self.log.iter().map(|(sender, _)| sender).chain(&self.webhook) {
-            sender.put(&event);
+            if sender.takes(&whole) {
+                sender.put(&whole);
+                continue;
+            }
+            let cut = match level {
+                Level::Request | Level::RequestResponse => &*short.get_or_insert_with(|| Arc::new(encode(false))),
+                _ => &whole,
+            };
+            if sender.takes(cut) {
+                sender.put(cut);
+            } else {
+                sender.too_large();
+            }
         }
     }
 }

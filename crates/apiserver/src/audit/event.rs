@@ -18,6 +18,9 @@ const TRUNCATED: &str = "audit.k8s.io/truncated";
 /// What is recorded of a client's name for itself.
 const USER_AGENT_LEN_MAX: usize = 1024;
 
+/// What an event that stands alone begins with.
+const HEAD: &[u8] = br#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","#;
+
 /// What is known of a request from its head.
 #[derive(Debug, Clone)]
 pub struct Head {
@@ -79,12 +82,17 @@ impl Encoded {
         self.fields.len() + self.line.as_ref().map_or(0, String::len)
     }
 
+    /// How long it is as an object of JSON.
+    pub fn json_len(&self) -> usize {
+        HEAD.len() + self.fields.len()
+    }
+
     /// As a line of a log.
     pub fn write_line(&self, out: &mut Vec<u8>) {
         if let Some(line) = &self.line {
             out.extend_from_slice(line.as_bytes());
         } else {
-            out.extend_from_slice(br#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","#);
+            out.extend_from_slice(HEAD);
             out.extend_from_slice(&self.fields);
         }
         out.push(b'\n');
@@ -97,10 +105,18 @@ impl Encoded {
     }
 }
 
-/// An event as text; `legacy`: with upstream's old line.
-pub fn encode(head: &Head, tail: &Tail, level: Level, stage: Stage, now: Timestamp, legacy: bool) -> Encoded {
+/// An event as text; `legacy`: with upstream's old line; not `whole`: without its objects, which it says.
+pub fn encode(
+    head: &Head,
+    tail: &Tail,
+    level: Level,
+    stage: Stage,
+    now: Timestamp,
+    legacy: bool,
+    whole: bool,
+) -> Encoded {
     let bytes = |object: &Option<Bytes>| object.as_ref().map_or(0, Bytes::len);
-    let too_long = bytes(&tail.request_object) + bytes(&tail.response_object) > EVENT_BYTES_MAX;
+    let too_long = !whole || bytes(&tail.request_object) + bytes(&tail.response_object) > EVENT_BYTES_MAX;
     let mut out = Fields(Vec::with_capacity(512));
     out.value("level", &level.as_str().into());
     out.value("auditID", &head.audit_id.as_str().into());
@@ -277,7 +293,7 @@ pub(super) mod tests {
 
     pub fn some() -> Encoded {
         let head = head();
-        encode(&head, &Tail::default(), Level::Metadata, Stage::ResponseComplete, head.received, false)
+        encode(&head, &Tail::default(), Level::Metadata, Stage::ResponseComplete, head.received, false, true)
     }
 
     fn text(event: &Encoded) -> String {
@@ -298,7 +314,7 @@ pub(super) mod tests {
             annotations: [("a/b".to_owned(), "c".to_owned())].into(),
             ..Tail::default()
         };
-        let event = encode(&head, &tail, Level::Request, Stage::ResponseComplete, head.received, false);
+        let event = encode(&head, &tail, Level::Request, Stage::ResponseComplete, head.received, false, true);
         let expected = concat!(
             r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Request","auditID":"id","#,
             r#""stage":"ResponseComplete","requestURI":"/api/v1/namespaces/a/pods","verb":"create","#,
@@ -313,7 +329,7 @@ pub(super) mod tests {
         assert_eq!(text(&event), expected);
         let long = Bytes::from(format!("\"{}\"", "x".repeat(EVENT_BYTES_MAX)));
         let tail = Tail { response_object: Some(long), ..Tail::default() };
-        let event = encode(&head, &tail, Level::RequestResponse, Stage::ResponseComplete, head.received, false);
+        let event = encode(&head, &tail, Level::RequestResponse, Stage::ResponseComplete, head.received, false, true);
         assert!(event.len() < 2000 && text(&event).contains(r#""annotations":{"audit.k8s.io/truncated":"true"}"#));
     }
 
@@ -321,7 +337,7 @@ pub(super) mod tests {
     fn the_old_line() {
         let head = head();
         let tail = Tail { status: Some(outcome(201, None)), ..Tail::default() };
-        let event = encode(&head, &tail, Level::Metadata, Stage::ResponseComplete, head.received, true);
+        let event = encode(&head, &tail, Level::Metadata, Stage::ResponseComplete, head.received, true, true);
         assert_eq!(
             text(&event),
             "2026-01-02T15:04:05.123456Z AUDIT: id=\"id\" stage=\"ResponseComplete\" ip=\"10.0.0.1\" \

@@ -10,9 +10,10 @@ use api::Timestamp;
 use base::{Clock, TaskGroup};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::Truncate;
 use super::event::Encoded;
 use super::figures::Figures;
-use super::queue::{Receiver, Sender, queue};
+use super::queue::{Receiver, Sender, batches, queue};
 
 /// How many events wait to be written.
 const EVENTS_LEN_MAX: usize = 16_384;
@@ -52,12 +53,21 @@ pub struct Options {
     /// How many files put aside are kept; 0: all that are not too old.
     pub backups_max: u32,
     pub format: Format,
+    /// What is too large for it; `None`: nothing.
+    pub truncate: Option<Truncate>,
 }
 
 impl Options {
     /// 100 MB a file, ten files put aside, none older than 30 days: what the CIS benchmark asks for.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), size_max_mb: 100, age_max_days: 30, backups_max: 10, format: Format::Json }
+        Self {
+            path: path.into(),
+            size_max_mb: 100,
+            age_max_days: 30,
+            backups_max: 10,
+            format: Format::Json,
+            truncate: None,
+        }
     }
 
     fn bytes_max(&self) -> u64 {
@@ -71,6 +81,7 @@ impl Options {
 /// # Errors
 /// If the file cannot be written.
 pub async fn open(options: Options, clock: Clock, tasks: &TaskGroup, figures: &Figures) -> std::io::Result<Sender> {
+    let truncate = options.truncate;
     let out: Box<dyn Out> = if options.path == Path::new("-") {
         Box::new(Standard(tokio::io::stdout()))
     } else {
@@ -79,14 +90,15 @@ pub async fn open(options: Options, clock: Clock, tasks: &TaskGroup, figures: &F
         file.remove_old().await;
         Box::new(file)
     };
-    let (sender, receiver) = queue("log", EVENTS_LEN_MAX, figures);
-    tasks.spawn_graceful("audit log", write(out, receiver, figures.clone(), tasks.cancelled()));
+    let (sender, receiver) = queue("log", EVENTS_LEN_MAX, truncate, figures);
+    tasks.spawn_graceful("audit log", write(out, receiver, truncate, figures.clone(), tasks.cancelled()));
     Ok(sender)
 }
 
 async fn write(
     mut out: Box<dyn Out>,
     mut queue: Receiver,
+    truncate: Option<Truncate>,
     figures: Figures,
     ending: tokio_util::sync::CancellationToken,
 ) {
@@ -106,17 +118,20 @@ async fn write(
         if count == 0 {
             return;
         }
-        text.clear();
-        batch.drain(..).for_each(|event| event.write_line(&mut text));
-        match out.append(&text).await {
-            Ok(()) => failing = false,
-            Err(error) => {
-                figures.lost("log", "log", "write failed", count);
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(%error, "the audit log cannot be written: events are lost");
+        for part in batches(&batch, truncate) {
+            text.clear();
+            part.iter().for_each(|event| event.write_line(&mut text));
+            match out.append(&text).await {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    figures.lost("log", "log", "write failed", part.len());
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(%error, "the audit log cannot be written: events are lost");
+                    }
                 }
             }
         }
+        batch.clear();
     }
 }
 

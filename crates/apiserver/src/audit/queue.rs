@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
+use super::Truncate;
 use super::event::Encoded;
 use super::figures::Figures;
 
@@ -17,6 +18,7 @@ pub struct Sender {
     events: mpsc::Sender<Arc<Encoded>>,
     waiting_bytes: Arc<AtomicUsize>,
     figures: Figures,
+    truncate: Option<Truncate>,
     told: AtomicBool,
 }
 
@@ -27,16 +29,54 @@ pub struct Receiver {
 }
 
 /// A queue of `len_max` events for a backend of that name.
-pub fn queue(backend: &'static str, len_max: usize, figures: &Figures) -> (Sender, Receiver) {
+pub fn queue(
+    backend: &'static str,
+    len_max: usize,
+    truncate: Option<Truncate>,
+    figures: &Figures,
+) -> (Sender, Receiver) {
     let (sender, receiver) = mpsc::channel(len_max.max(1));
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let told = AtomicBool::new(false);
-    let sender =
-        Sender { backend, events: sender, waiting_bytes: waiting_bytes.clone(), figures: figures.clone(), told };
+    let (waiting, figures) = (waiting_bytes.clone(), figures.clone());
+    let sender = Sender { backend, events: sender, waiting_bytes: waiting, figures, truncate, told };
     (sender, Receiver { events: receiver, waiting_bytes })
 }
 
+/// A batch in parts of at most so many bytes, if there is a limit; an event is never parted.
+pub fn batches(batch: &[Arc<Encoded>], truncate: Option<Truncate>) -> Vec<&[Arc<Encoded>]> {
+    let bytes_max = truncate.map_or(usize::MAX, |truncate| truncate.batch_bytes_max);
+    let mut batches = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (at, event) in batch.iter().enumerate() {
+        let len = event.json_len();
+        if at > start && bytes + len > bytes_max {
+            batches.push(&batch[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += len;
+    }
+    if start < batch.len() {
+        batches.push(&batch[start..]);
+    }
+    batches
+}
+
 impl Sender {
+    /// Whether an event is not too large for the backend.
+    pub fn takes(&self, event: &Encoded) -> bool {
+        self.truncate.is_none_or(|truncate| event.json_len() <= truncate.event_bytes_max)
+    }
+
+    /// An event is lost: it was too large without its objects too.
+    pub fn too_large(&self) {
+        self.figures.lost("truncate", self.backend, "too large", 1);
+        tracing::error!(
+            backend = self.backend,
+            "Error in audit plugin 'truncate': event is too large even after truncating"
+        );
+    }
+
     /// Puts an event in; if there is no room it is lost, counted and, the first time, told.
     pub fn put(&self, event: &Arc<Encoded>) {
         let len = event.len();
@@ -66,5 +106,25 @@ impl Receiver {
     /// No more events are taken in; those there can still be taken out.
     pub fn close(&mut self) {
         self.events.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::tests::some;
+    use super::*;
+
+    #[test]
+    fn batches_are_parted_and_events_are_not() {
+        let len = some().json_len();
+        let batch: Vec<_> = (0..5).map(|_| Arc::new(some())).collect();
+        let lens = |batch_bytes_max: usize| {
+            let truncate = Truncate { event_bytes_max: len, batch_bytes_max };
+            batches(&batch, Some(truncate)).into_iter().map(<[_]>::len).collect::<Vec<_>>()
+        };
+        assert_eq!((lens(2 * len), lens(2 * len - 1), lens(5 * len)), (vec![2, 2, 1], vec![1; 5], vec![5]));
+        assert_eq!(lens(1), [1; 5], "one that is larger goes alone");
+        assert_eq!(batches(&batch, None).len(), 1);
+        assert!(batches(&[], None).is_empty());
     }
 }

@@ -147,10 +147,9 @@ impl Trail {
             return;
         }
         let now = if stage == Stage::RequestReceived { self.head.received } else { self.audit.clock.now() };
+        let (level, legacy) = (self.decision.level, self.audit.legacy());
         let state = self.state.lock();
-        let event = event::encode(&self.head, &state.tail, self.decision.level, stage, now, self.audit.legacy());
-        drop(state);
-        self.audit.put(event);
+        self.audit.put(level, |whole| event::encode(&self.head, &state.tail, level, stage, now, legacy, whole));
     }
 }
 

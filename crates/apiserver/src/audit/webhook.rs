@@ -16,9 +16,10 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
+use super::Truncate;
 use super::event::Encoded;
 use super::figures::Figures;
-use super::queue::{Receiver, Sender, queue};
+use super::queue::{Receiver, Sender, batches, queue};
 use crate::outbound::trust::{self, Alpn, Trusted};
 
 /// How often a batch is sent before it is lost (upstream's `DefaultRetryBackoffWithInitialDelay`).
@@ -48,6 +49,8 @@ pub struct Options {
     pub throttle: Option<(f64, u32)>,
     /// How long before a batch is sent for the second time.
     pub initial_backoff: Duration,
+    /// What is too large for it; `None`: nothing.
+    pub truncate: Option<Truncate>,
 }
 
 impl Default for Options {
@@ -58,6 +61,7 @@ impl Default for Options {
             batch_wait_max: Duration::from_secs(30),
             throttle: Some((10.0, 15)),
             initial_backoff: Duration::from_secs(10),
+            truncate: None,
         }
     }
 }
@@ -106,7 +110,7 @@ pub fn start(
 ) -> Result<Sender, String> {
     options.check()?;
     let destination = destination(file).map_err(|why| format!("initializing audit webhook: {why}"))?;
-    let (sender, receiver) = queue("webhook", options.buffer_len_max, figures);
+    let (sender, receiver) = queue("webhook", options.buffer_len_max, options.truncate, figures);
     let backend = Arc::new(Backend {
         destination,
         figures: figures.clone(),
@@ -211,7 +215,9 @@ async fn collect(backend: Arc<Backend>, options: Options, mut queue: Receiver, t
         let Ok(permit) = sending.clone().acquire_owned().await else { break };
         let backend = backend.clone();
         tasks.spawn_graceful("audit batch", async move {
-            backend.deliver(&batch).await;
+            for part in batches(&batch, options.truncate) {
+                backend.deliver(part).await;
+            }
             drop(permit);
         });
     }

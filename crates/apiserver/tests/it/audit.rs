@@ -262,3 +262,43 @@ async fn what_no_backend_takes_is_counted_and_serving_goes_on() {
     assert!(value("apiserver_audit_level_total{level=\"Metadata\"}") >= 3);
     assert_eq!(value("apiserver_audit_requests_rejected_total"), 0);
 }
+
+#[tokio::test]
+async fn what_is_too_large_for_a_backend_is_cut_or_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    let logging = TaskGroup::new();
+    let mut options = log_at(&path);
+    let truncate = audit::Truncate { event_bytes_max: 1500, batch_bytes_max: 2000 };
+    options.log.as_mut().unwrap().truncate = Some(truncate);
+    let world = world(options, &logging).await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let body =
+        |name: &str, len: usize| format!(r#"{{"metadata":{{"name":"{name}"}},"data":{{"a":"{}"}}}}"#, "x".repeat(len));
+    assert_eq!(world.create(maps, &body("small", 10)).await.code, 201);
+    assert_eq!(world.create(maps, &body("large", 3000)).await.code, 201);
+    // The path alone is too long: there is nothing to leave out.
+    assert_eq!(world.get(&format!("/api/v1/namespaces/default/secrets/{}", "n".repeat(1500))).await.code, 404);
+    let figures = world.get("/metrics").await.text();
+    for wanted in [
+        "apiserver_audit_error_total{plugin=\"truncate\"} 1\n",
+        "pintle_audit_dropped_events_total{backend=\"log\",reason=\"too large\"} 1\n",
+    ] {
+        assert!(figures.contains(wanted), "{wanted} in {figures}");
+    }
+    world.tasks.shutdown(Duration::from_secs(5)).await;
+    drop(world);
+    assert!(logging.shutdown(Duration::from_secs(5)).await);
+    let events = events(&path);
+    let of = |name: &str| {
+        let complete = |event: &&Value| event["stage"] == "ResponseComplete" && event["objectRef"]["name"] == name;
+        events.iter().find(complete).unwrap()
+    };
+    let (small, large) = (of("small"), of("large"));
+    assert_eq!(small["requestObject"]["data"]["a"], "xxxxxxxxxx");
+    assert!(small["annotations"].get("audit.k8s.io/truncated").is_none(), "{small:#}");
+    assert_eq!(large["annotations"]["audit.k8s.io/truncated"], "true", "{large:#}");
+    assert!(large.get("requestObject").is_none() && large.get("responseObject").is_none());
+    assert_eq!((&large["level"], &large["responseStatus"]["code"]), (&json!("RequestResponse"), &json!(201)));
+    assert!(events.iter().all(|event| event.to_string().len() <= 1500));
+}

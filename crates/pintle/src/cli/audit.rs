@@ -28,12 +28,32 @@ pub struct AuditArgs {
     /// `json`, or `legacy`: one text line for each event
     #[arg(long, default_value = "json", value_name = "FORMAT")]
     pub audit_log_format: String,
+    /// Whether events and batches that are too large for the audit log are cut
+    #[arg(long, action = ArgAction::Set, default_value_t = false, default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, value_name = "BOOL")]
+    pub audit_log_truncate_enabled: bool,
+    /// The bytes of a batch beyond which it is written in several
+    #[arg(long, default_value_t = 10 << 20, value_name = "BYTES")]
+    pub audit_log_truncate_max_batch_size: usize,
+    /// The bytes of an event beyond which it loses its objects; if it is still longer it is lost
+    #[arg(long, default_value_t = 100 << 10, value_name = "BYTES")]
+    pub audit_log_truncate_max_event_size: usize,
     /// A kubeconfig of a server that takes audit events
     #[arg(long, value_name = "FILE")]
     pub audit_webhook_config_file: Option<PathBuf>,
     /// How long before a batch of events is sent for the second time
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = apiserver::http::parse_duration)]
     pub audit_webhook_initial_backoff: Duration,
+    /// Whether events and batches that are too large for the webhook are cut
+    #[arg(long, action = ArgAction::Set, default_value_t = false, default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, value_name = "BOOL")]
+    pub audit_webhook_truncate_enabled: bool,
+    /// The bytes of a batch beyond which it is sent in several
+    #[arg(long, default_value_t = 10 << 20, value_name = "BYTES")]
+    pub audit_webhook_truncate_max_batch_size: usize,
+    /// The bytes of an event beyond which it loses its objects; if it is still longer it is lost
+    #[arg(long, default_value_t = 100 << 10, value_name = "BYTES")]
+    pub audit_webhook_truncate_max_event_size: usize,
     /// `batch`: events are sent later, several at once; serving never waits for them
     #[arg(long, default_value = "batch", value_name = "MODE")]
     pub audit_webhook_mode: String,
@@ -74,6 +94,10 @@ impl AuditArgs {
             }
             Ok(u32::try_from(value).unwrap_or(u32::MAX))
         };
+        let truncate = |backend: &str, enabled: bool, batch_bytes_max: usize, event_bytes_max: usize| {
+            let own = audit::Truncate { event_bytes_max, batch_bytes_max };
+            own.check(backend).map_err(|why| anyhow!(why)).map(|()| enabled.then_some(own))
+        };
         let path = self.audit_log_path.as_deref().map_or(standard, Path::new);
         let log = log::Options {
             path: path.to_owned(),
@@ -81,6 +105,12 @@ impl AuditArgs {
             backups_max: count("audit-log-maxbackup", self.audit_log_maxbackup)?,
             size_max_mb: count("audit-log-maxsize", self.audit_log_maxsize)?,
             format: self.audit_log_format.parse().map_err(|why: String| anyhow!(why))?,
+            truncate: truncate(
+                "log",
+                self.audit_log_truncate_enabled,
+                self.audit_log_truncate_max_batch_size,
+                self.audit_log_truncate_max_event_size,
+            )?,
         };
         if self.audit_webhook_mode != "batch" {
             let mode = &self.audit_webhook_mode;
@@ -95,6 +125,12 @@ impl AuditArgs {
             batch_wait_max: self.audit_webhook_batch_max_wait,
             throttle: self.audit_webhook_batch_throttle_enable.then_some(throttle),
             initial_backoff: self.audit_webhook_initial_backoff,
+            truncate: truncate(
+                "webhook",
+                self.audit_webhook_truncate_enabled,
+                self.audit_webhook_truncate_max_batch_size,
+                self.audit_webhook_truncate_max_event_size,
+            )?,
         };
         options.check().map_err(|why| anyhow!(why))?;
         Ok(audit::Options {
@@ -130,7 +166,10 @@ mod tests {
         assert!(options(&["--audit-log-path="]).unwrap().log.is_none());
         let flags = ["--audit-webhook-config-file=f", "--audit-webhook-batch-throttle-enable=false"];
         let (file, webhook) = options(&flags).unwrap().webhook.unwrap();
-        assert_eq!((file.as_path(), webhook.throttle), (Path::new("f"), None));
+        assert_eq!((file.as_path(), webhook.throttle, webhook.truncate), (Path::new("f"), None, None));
+        let flags = ["--audit-log-truncate-enabled", "--audit-log-truncate-max-event-size=7"];
+        let truncate = audit::Truncate { event_bytes_max: 7, ..audit::Truncate::default() };
+        assert_eq!(options(&flags).unwrap().log.unwrap().truncate, Some(truncate));
     }
 
     #[test]
@@ -142,6 +181,14 @@ mod tests {
         assert_eq!(
             say("--audit-webhook-batch-max-size=0"),
             "invalid audit batch webhook max batch size 0, must be a positive number"
+        );
+        assert_eq!(
+            say("--audit-log-truncate-max-event-size=0"),
+            "invalid audit truncate log max event size 0, must be a positive number"
+        );
+        assert_eq!(
+            say("--audit-webhook-truncate-max-batch-size=9"),
+            "invalid audit truncate webhook max batch size 9, must be greater than max event size (102400)"
         );
         let missing = say("--audit-policy-file=/nonexistent/policy.yaml");
         assert!(missing.starts_with("loading audit policy file: failed to read file path"), "{missing}");
