@@ -1,5 +1,7 @@
 //! Tests of `rbac`.
 
+use std::time::Duration;
+
 use api::core::v1::Namespace;
 use base::Clock;
 
@@ -110,15 +112,38 @@ fn a_binding_counts_once_and_is_gone_when_removed() {
 }
 
 #[tokio::test]
-async fn the_index_follows_the_caches_and_decides_fast() {
-    const BINDINGS: usize = 5000;
-    const DECISIONS: u32 = 1000;
-    const ROUNDS: usize = 10;
+async fn the_index_follows_the_caches() {
+    let (few, many) = (bound(100).await, bound(5000).await);
+    assert!(few.get::<Namespace>("", "default").is_none());
+    let caller = Caller::new("user-77", &["nobody"]);
+    let (of_few, of_many) = (Rbac::default(), Rbac::default());
+    let decide = |rbac: &Rbac, lookup: &Lookup, verb| rbac.authorize(&pods(&caller, verb, "ns"), lookup);
+    for (rbac, lookup) in [(&of_few, &few), (&of_many, &many)] {
+        assert!(matches!(decide(rbac, lookup, "get"), Decision::Allow(why) if why.contains("\"binding-00077\"")));
+        assert_eq!(decide(rbac, lookup, "delete"), Decision::NoOpinion(String::new()));
+    }
+    // In turns, and the best of several rounds: what else runs on the machine makes the others longer. How long it takes
+    // by itself is measured on a release build (`examples/authorize.rs`); here, that it does not grow with the bindings.
     let clock = Clock::system();
+    let round = |rbac: &Rbac, lookup: &Lookup| {
+        let start = clock.monotonic();
+        for _ in 0..1000 {
+            assert!(matches!(decide(rbac, lookup, "get"), Decision::Allow(_)));
+        }
+        clock.monotonic() - start
+    };
+    let rounds: Vec<_> = (0..10).map(|_| (round(&of_few, &few), round(&of_many, &many))).collect();
+    let least = |of: fn(&(Duration, Duration)) -> Duration| rounds.iter().map(of).min().unwrap();
+    let (few, many) = (least(|both| both.0), least(|both| both.1));
+    assert!(many < few * 5, "1,000 decisions take {few:?} with 100 bindings and {many:?} with 5,000");
+}
+
+/// That many bindings, each of a user and of one of 50 groups, to a role that may get pods.
+async fn bound(bindings: usize) -> Lookup {
     let store = store::Store::memory();
-    let caches = Arc::new(Caches::new(store.clone(), clock, Default::default()));
+    let caches = Arc::new(Caches::new(store.clone(), Clock::system(), Default::default()));
     let catalog = Arc::new(Catalog::new(resources::ALL, &caches));
-    for n in 0..BINDINGS {
+    for n in 0..bindings {
         let mut role = ClusterRoleBinding {
             role_ref: RoleRef { kind: "ClusterRole".into(), name: "reader".into(), ..RoleRef::default() },
             subjects: Some(vec![subject("User", &format!("user-{n}")), subject("Group", &format!("group-{}", n % 50))]),
@@ -132,24 +157,5 @@ async fn the_index_follows_the_caches_and_decides_fast() {
     role.metadata.name = Some("reader".into());
     store.create("/registry/clusterroles/reader", role.encode().into(), None).await.unwrap();
     caches.fill().await.unwrap();
-    let lookup = Lookup { caches: caches.clone(), catalog };
-    assert!(lookup.get::<Namespace>("", "default").is_none());
-
-    let rbac = Rbac::default();
-    let caller = Caller::new("user-77", &["nobody"]);
-    let decide = |verb| rbac.authorize(&pods(&caller, verb, "ns"), &lookup);
-    assert!(matches!(decide("get"), Decision::Allow(why) if why.contains("\"binding-00077\"")));
-    assert_eq!(decide("delete"), Decision::NoOpinion(String::new()));
-
-    // The best of several rounds: what else runs on the machine makes the others longer.
-    let round = |_| {
-        let start = clock.monotonic();
-        for _ in 0..DECISIONS {
-            assert!(matches!(decide("get"), Decision::Allow(_)));
-        }
-        (clock.monotonic() - start) / DECISIONS
-    };
-    let each = (0..ROUNDS).map(round).min().unwrap();
-    println!("{each:?} a decision at {BINDINGS} bindings");
-    assert!(each < std::time::Duration::from_micros(20), "{each:?}");
+    Lookup { caches, catalog }
 }
