@@ -91,6 +91,9 @@ impl Cgroups {
             self.make(&self.class_path(class));
         }
         self.write(&self.class_path(QosClass::BestEffort), "cpu", &cpu_weight(&self.hierarchy, SHARES_MIN));
+        if let Some(limit) = processes_max() {
+            self.write(&self.class_path(QosClass::Guaranteed), "pids", &[("pids.max", limit.to_string())]);
+        }
     }
 
     /// Makes a pod's cgroup with its limits. Blocking; failures are logged, the pod runs without them.
@@ -233,6 +236,14 @@ impl Cgroups {
     }
 }
 
+/// How many processes all pods together may have: what the kernel can number, less a tenth, so that a pod that does
+/// nothing but fork leaves the host's own programs some.
+fn processes_max() -> Option<u64> {
+    let read = |name: &str| std::fs::read_to_string(Path::new("/proc/sys/kernel").join(name)).ok()?.trim().parse().ok();
+    let all: u64 = ["pid_max", "threads-max"].into_iter().filter_map(read).min()?;
+    Some(all - all / 10)
+}
+
 fn join(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
@@ -279,6 +290,17 @@ mod tests {
         let v2 = Cgroups::find("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n", "x").unwrap();
         assert_eq!(v2.hierarchy, Hierarchy::Unified("/sys/fs/cgroup".into()));
         assert!(Cgroups::find("", "x").is_none());
+    }
+
+    #[test]
+    fn all_pods_together_leave_the_host_some_processes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mounts =
+            format!("cgroup {0}/cpu cgroup rw,cpu 0 0\ncgroup {0}/pids cgroup rw,pids 0 0\n", dir.path().display());
+        Cgroups::find(&mounts, "pintle").unwrap().prepare();
+        let limit: u64 = std::fs::read_to_string(dir.path().join("pids/pintle/pids.max")).unwrap().parse().unwrap();
+        let all: u64 = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap().trim().parse().unwrap();
+        assert!(limit > 0 && limit <= all - all / 10, "{limit} of {all}");
     }
 
     #[test]

@@ -122,8 +122,9 @@ async fn the_index_follows_the_caches() {
         assert!(matches!(decide(rbac, lookup, "get"), Decision::Allow(why) if why.contains("\"binding-00077\"")));
         assert_eq!(decide(rbac, lookup, "delete"), Decision::NoOpinion(String::new()));
     }
-    // In turns, and the best of several rounds: what else runs on the machine makes the others longer. How long it takes
-    // by itself is measured on a release build (`examples/authorize.rs`); here, that it does not grow with the bindings.
+    // In turns, and the best of several rounds: what else runs on the machine makes the others longer. How long it
+    // takes by itself is measured on a release build (`examples/authorize.rs`); here, that it does not grow with the
+    // bindings.
     let clock = Clock::system();
     let round = |rbac: &Rbac, lookup: &Lookup| {
         let start = clock.monotonic();
