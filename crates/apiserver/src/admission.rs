@@ -46,7 +46,7 @@ mod review;
 pub mod runtime_class;
 pub mod service_account;
 mod settings;
-mod signers;
+pub(crate) mod signers;
 pub mod storage_object_in_use_protection;
 pub mod taint_nodes_by_condition;
 pub(crate) mod type_check;

@@ -13,6 +13,7 @@ mod namespace;
 mod owners;
 mod patch;
 mod pod;
+mod pod_certificates;
 mod read;
 mod scale;
 mod service;

@@ -25,6 +25,7 @@ mod ip_address;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
+mod pod_certificate_cleaner;
 mod pod_group_protection;
 mod pv_protection;
 mod pvc_protection;
@@ -58,6 +59,7 @@ pub static ALL: &[&dyn AnyController] = &[
     &Erased(trust_bundle_publisher::Controller),
     &Erased(clusterrole_aggregation::Controller),
     &Erased(csr_cleaner::Controller),
+    &Erased(pod_certificate_cleaner::Controller),
     &Acting(csr_approving::Controller),
     &Acting(csr_signing::Controller),
     &Erased(node_lifecycle::Controller),

@@ -18,6 +18,7 @@ use crate::config::security::Host;
 use crate::events::Events;
 use crate::image::Images;
 use crate::objects::Objects;
+use crate::pod_certificates::PodCertificates;
 use crate::pods::Pods;
 use crate::token::Tokens;
 use crate::volume::Volumes;
@@ -51,6 +52,7 @@ pub struct Agent {
     pub images: Images,
     pub objects: Objects,
     pub tokens: Tokens,
+    pub pod_certificates: PodCertificates,
     pub volumes: Volumes,
     pub cgroups: Option<Cgroups>,
     pub services: Reflector<Service>,

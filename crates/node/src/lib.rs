@@ -19,6 +19,7 @@ mod node;
 mod objects;
 mod observe;
 mod pod;
+mod pod_certificates;
 mod pod_source;
 mod pod_worker;
 mod probe;

@@ -116,6 +116,7 @@ impl Worker {
         self.observe().await;
         self.adopt();
         self.admit().await;
+        self.follow_certificates(&self.entry.known());
         loop {
             let p = self.entry.known();
             let now = self.agent.clock.now();
@@ -280,6 +281,13 @@ impl Worker {
         self.agent.objects.follow(&self.entry.uid, p.namespace(), &config_maps, &secrets, &self.entry.inbox);
         if volume::needs_trust_bundles(p) {
             self.agent.objects.trust_bundles().follow(&self.entry.uid, &self.entry.inbox);
+        }
+    }
+
+    /// What is ending, or never began, asks for no certificates.
+    fn follow_certificates(&self, p: &Arc<Pod>) {
+        if self.ending(p).is_none() {
+            self.agent.pod_certificates.follow(p, volume::pod_certificates(p), &self.entry.inbox);
         }
     }
 
@@ -479,6 +487,7 @@ impl Worker {
                 // A new image may be found where the old one was not.
                 self.holds.clear();
                 self.follow_objects(&p);
+                self.follow_certificates(&p);
             }
             refresh |= seen.labels != self.seen.labels || seen.annotations != self.seen.annotations;
             self.seen = seen;

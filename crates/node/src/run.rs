@@ -17,9 +17,10 @@ use crate::events::Events;
 use crate::image::Images;
 use crate::node::{Registration, Service, lease, machine};
 use crate::objects::Objects;
+use crate::pod_certificates::PodCertificates;
 use crate::pods::Pods;
 use crate::token::Tokens;
-use crate::volume::Volumes;
+use crate::volume::{Sources, Volumes};
 use crate::{log_rotation, pod_source, runtime_events};
 
 /// Why the node agent could not be started. What goes wrong later is logged, told in events and tried again.
@@ -126,7 +127,14 @@ pub async fn run(options: Options) -> Result<Handle, Error> {
     let events = Events::new(recorder);
     let objects = Objects::new(&client, &random, &tasks);
     let tokens = Tokens::new(client.clone(), clock);
-    let volumes = Volumes::new(pods_dir, client.clone(), objects.clone(), tokens.clone(), clock, random.clone());
+    let pod_certificates = PodCertificates::new(&client, &events, &options.node_name, clock, &random, &tasks);
+    let sources = Sources {
+        client: client.clone(),
+        objects: objects.clone(),
+        tokens: tokens.clone(),
+        pod_certificates: pod_certificates.clone(),
+    };
+    let volumes = Volumes::new(pods_dir, sources, clock, random.clone());
     let volumes = if matches!(options.runtime, Runtime::Fake(_)) { volumes.without_mounts() } else { volumes };
     let facts = facts(&options, &version);
     let cgroups = find_cgroups(&options).await;
@@ -137,6 +145,7 @@ pub async fn run(options: Options) -> Result<Handle, Error> {
         events,
         objects,
         tokens,
+        pod_certificates,
         volumes,
         cgroups,
         services: Reflector::start(client.clone(), ListOptions::default(), random.clone(), &tasks),

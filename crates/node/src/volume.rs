@@ -15,13 +15,15 @@ use std::path::{Path, PathBuf};
 
 use api::Object;
 use api::core::v1::{
-    EmptyDirVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod, ProjectedVolumeSource, Volume,
+    EmptyDirVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod, PodCertificateProjection,
+    ProjectedVolumeSource, Volume,
 };
 use base::{Clock, Random, Timestamp};
 use client::Client;
 
 use crate::config::field::Known;
 use crate::objects::Objects;
+use crate::pod_certificates::{PodCertificates, Source};
 use crate::token::Tokens;
 use crate::{amount, pod};
 use payload::Payload;
@@ -67,13 +69,20 @@ impl Job {
     }
 }
 
+/// What volumes are made from. Cheap to clone.
+#[derive(Clone)]
+pub struct Sources {
+    pub client: Client,
+    pub objects: Objects,
+    pub tokens: Tokens,
+    pub pod_certificates: PodCertificates,
+}
+
 /// Sets volumes up. Cheap to clone.
 #[derive(Clone)]
 pub struct Volumes {
     pods_dir: PathBuf,
-    client: Client,
-    objects: Objects,
-    tokens: Tokens,
+    sources: Sources,
     clock: Clock,
     random: Random,
     /// Whether file systems are mounted. A fake runtime's containers read nothing: plain directories do for them.
@@ -102,6 +111,18 @@ pub fn needs_trust_bundles(p: &Pod) -> bool {
     sources.any(|source| source.cluster_trust_bundle.is_some())
 }
 
+/// The `podCertificate` sources of a pod's volumes.
+pub fn pod_certificates(p: &Pod) -> Vec<(Source, PodCertificateProjection)> {
+    let mut found = Vec::new();
+    for volume in used(p) {
+        let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        for (index, source) in sources.enumerate() {
+            found.extend(source.pod_certificate.clone().map(|wanted| ((volume.name.clone(), index), wanted)));
+        }
+    }
+    found
+}
+
 /// The volumes that some container mounts: the others are not set up.
 fn used(p: &Pod) -> Vec<&Volume> {
     let regular = pod::containers(p).iter().chain(pod::init_containers(p)).filter_map(|c| c.volume_mounts.as_ref());
@@ -112,15 +133,8 @@ fn used(p: &Pod) -> Vec<&Volume> {
 
 impl Volumes {
     /// Volumes below `pods_dir` (`<uid>/volumes/...`).
-    pub fn new(
-        pods_dir: PathBuf,
-        client: Client,
-        objects: Objects,
-        tokens: Tokens,
-        clock: Clock,
-        random: Random,
-    ) -> Self {
-        Self { pods_dir, client, objects, tokens, clock, random, mounts: true }
+    pub fn new(pods_dir: PathBuf, sources: Sources, clock: Clock, random: Random) -> Self {
+        Self { pods_dir, sources, clock, random, mounts: true }
     }
 
     /// The same, mounting nothing: for runtimes without processes.
@@ -199,7 +213,7 @@ impl Volumes {
             return Ok(Job::HostPath { path: source.path.clone().into(), type_, read_only: false });
         }
         if let Some(source) = &volume.config_map {
-            let map = self.objects.config_map(namespace, &source.name).await.map_err(|e| e.to_string())?;
+            let map = self.sources.objects.config_map(namespace, &source.name).await.map_err(|e| e.to_string())?;
             let default_mode = source.default_mode.unwrap_or(payload::DEFAULT_MODE);
             let optional = source.optional == Some(true);
             let payload =
@@ -208,7 +222,7 @@ impl Volumes {
         }
         if let Some(source) = &volume.secret {
             let name = source.secret_name.as_deref().unwrap_or_default();
-            let secret = self.objects.secret(namespace, name).await.map_err(|e| e.to_string())?;
+            let secret = self.sources.objects.secret(namespace, name).await.map_err(|e| e.to_string())?;
             let default_mode = source.default_mode.unwrap_or(payload::DEFAULT_MODE);
             let optional = source.optional == Some(true);
             let payload = payload::secret(name, secret.as_deref(), source.items.as_ref(), default_mode, optional)?;
@@ -220,7 +234,7 @@ impl Volumes {
             return Ok(Job::Files { kind: "downward-api", memory: true, payload });
         }
         if let Some(source) = &volume.projected {
-            let payload = self.projected(p, source, known, renew_at).await?;
+            let payload = self.projected(p, &volume.name, source, known, renew_at).await?;
             return Ok(Job::Files { kind: "projected", memory: true, payload });
         }
         if let Some(source) = &volume.persistent_volume_claim {
@@ -239,6 +253,7 @@ impl Volumes {
     async fn projected(
         &self,
         p: &Pod,
+        name: &str,
         source: &ProjectedVolumeSource,
         known: &Known<'_>,
         renew_at: &mut Option<Timestamp>,
@@ -246,25 +261,32 @@ impl Volumes {
         let namespace = p.namespace();
         let default_mode = source.default_mode.unwrap_or(payload::DEFAULT_MODE);
         let mut out = Payload::new();
-        for part in source.sources.iter().flatten() {
+        for (index, part) in source.sources.iter().flatten().enumerate() {
             if let Some(s) = &part.config_map {
-                let map = self.objects.config_map(namespace, &s.name).await.map_err(|e| e.to_string())?;
+                let map = self.sources.objects.config_map(namespace, &s.name).await.map_err(|e| e.to_string())?;
                 let optional = s.optional == Some(true);
                 out.extend(payload::config_map(&s.name, map.as_deref(), s.items.as_ref(), default_mode, optional)?);
             } else if let Some(s) = &part.secret {
-                let secret = self.objects.secret(namespace, &s.name).await.map_err(|e| e.to_string())?;
+                let secret = self.sources.objects.secret(namespace, &s.name).await.map_err(|e| e.to_string())?;
                 let optional = s.optional == Some(true);
                 out.extend(payload::secret(&s.name, secret.as_deref(), s.items.as_ref(), default_mode, optional)?);
             } else if let Some(s) = &part.downward_api {
                 out.extend(payload::downward(p, s.items.as_ref(), default_mode, known)?);
             } else if let Some(s) = &part.service_account_token {
                 let audience = s.audience.as_deref().unwrap_or_default();
-                let token = self.tokens.get(p, audience, s.expiration_seconds.unwrap_or(3600)).await?;
+                let token = self.sources.tokens.get(p, audience, s.expiration_seconds.unwrap_or(3600)).await?;
                 *renew_at = Some(renew_at.map_or(token.renew_at, |at| at.min(token.renew_at)));
                 out.insert(s.path.clone(), token_file(p, token.text, default_mode));
             } else if let Some(s) = &part.cluster_trust_bundle {
-                let anchors = self.objects.trust_bundles().get(s).await?;
+                let anchors = self.sources.objects.trust_bundles().get(s).await?;
                 out.insert(s.path.clone(), token_file(p, anchors, default_mode));
+            } else if let Some(s) = &part.pod_certificate {
+                let bundle = self.sources.pod_certificates.get(p.uid(), &(name.to_owned(), index))?;
+                for (path, text) in bundle.files(s) {
+                    let file = token_file(p, text, default_mode);
+                    let uid = s.user.and_then(|user| u32::try_from(user).ok()).or(file.uid);
+                    out.insert(path.to_owned(), payload::File { uid, ..file });
+                }
             } else {
                 return Err("this projected volume source is not supported".into());
             }
@@ -274,13 +296,14 @@ impl Volumes {
 
     /// A claim's volume, for kinds that are paths on this node.
     async fn claim(&self, namespace: &str, name: &str, read_only: bool) -> Result<Job, String> {
-        let claim = self.client.get::<PersistentVolumeClaim>(namespace, name).await.map_err(|e| e.to_string())?;
+        let claim =
+            self.sources.client.get::<PersistentVolumeClaim>(namespace, name).await.map_err(|e| e.to_string())?;
         let bound = claim.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
         let volume_name = claim.spec.as_ref().and_then(|s| s.volume_name.clone()).filter(|_| bound);
         let Some(volume_name) = volume_name else {
             return Err(format!("PVC {namespace}/{name} is not bound"));
         };
-        let volume = self.client.get::<PersistentVolume>("", &volume_name).await.map_err(|e| e.to_string())?;
+        let volume = self.sources.client.get::<PersistentVolume>("", &volume_name).await.map_err(|e| e.to_string())?;
         let Some(spec) = &volume.spec else { return Err("no volume plugin matched".into()) };
         if let Some(local) = &spec.local {
             let path: PathBuf = local.path.clone().into();

@@ -46,6 +46,19 @@ fn malformed(reason: impl ToString) -> Error {
 }
 
 impl Csr {
+    /// The key the certificate is for, a DER `SubjectPublicKeyInfo`.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when it cannot be encoded.
+    pub fn public_key_der(&self) -> Result<Vec<u8>> {
+        self.public_key.to_der().map_err(malformed)
+    }
+
+    /// Which of [`crate::subject_key::TYPES`] the key is, if it is one.
+    pub fn key_type(&self) -> Option<&'static str> {
+        crate::subject_key::type_of(&self.public_key)
+    }
+
     /// Reads the first `CERTIFICATE REQUEST` block and checks its signature.
     ///
     /// # Errors

@@ -47,6 +47,14 @@ pub fn merge_bundles<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Str
     Ok(all.iter().map(|der| encode(CERTIFICATE, der)).collect())
 }
 
+/// The certificates of a PEM text in their order, and nothing of what stands around them or at their head.
+///
+/// # Errors
+/// [`Error::Malformed`] when a block cannot be read, or there is no certificate.
+pub fn certificate_chain(text: &str) -> Result<String> {
+    Ok(certificates(text)?.iter().map(|der| encode(CERTIFICATE, der)).collect())
+}
+
 /// Every certificate of a PEM bundle, in order; other blocks are skipped, at least one certificate is wanted.
 pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
     let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())

@@ -3,6 +3,7 @@
 mod control_plane;
 mod in_process;
 mod panics;
+mod signer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use apiserver::{Answer, Caller, Server};
 use base::{Clock, Random, TaskGroup};
 use client::Client;
 use cri::{Fake, Runtime, fake};
+use signer::Signer;
 
 /// When every simulation begins.
 const EPOCH: &str = "2026-01-01T00:00:00Z";
@@ -42,6 +44,8 @@ pub struct Options {
     pub admission_configuration: Option<String>,
     /// Versions and resources that are turned on and off.
     pub runtime_config: Vec<String>,
+    /// Who signs pods' certificates, if somebody does.
+    pub signer: Option<String>,
 }
 
 impl Default for Options {
@@ -55,6 +59,7 @@ impl Default for Options {
             admission_off: Vec::new(),
             admission_configuration: None,
             runtime_config: Vec::new(),
+            signer: None,
         }
     }
 }
@@ -108,6 +113,9 @@ impl Cluster {
         let plane = control_plane::Plane { clock, random: random.clone(), tasks: tasks.clone() };
         let server = plane.start(&options).await?;
         let mut cluster = Self { server, clock, tasks, runtimes: Vec::new(), data };
+        if let Some(name) = &options.signer {
+            Signer::start(name, cluster.client(&admin()), clock, &random, &cluster.tasks)?;
+        }
         for number in 1..=options.nodes {
             cluster.add_node(&format!("node-{number}"), number, &random).await?;
         }

@@ -10,9 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use crate::Caller;
 
 const REQUEST: &str = "CERTIFICATE REQUEST";
-const CERTIFICATE: &str = "CERTIFICATE";
+pub(super) const CERTIFICATE: &str = "CERTIFICATE";
 /// What is shown in place of a trust bundle.
-const OMITTED: &str = "<value omitted>";
+pub(super) const OMITTED: &str = "<value omitted>";
 
 /// Writes who asks.
 pub fn prepare_create(object: &mut dyn Object, caller: &Caller) {
@@ -145,14 +145,14 @@ fn bundle_problems(pem: &str) -> Vec<String> {
 }
 
 /// One block of a PEM file.
-struct Block {
-    label: String,
+pub(super) struct Block {
+    pub label: String,
     has_headers: bool,
-    der: Vec<u8>,
+    pub der: Vec<u8>,
 }
 
 /// The well-formed blocks of a PEM file; what is between them is skipped.
-fn blocks(pem: &[u8]) -> impl Iterator<Item = Block> {
+pub(super) fn blocks(pem: &[u8]) -> impl Iterator<Item = Block> {
     let text = String::from_utf8_lossy(pem).into_owned();
     let mut blocks = Vec::new();
     let mut open: Option<(String, bool, String)> = None;

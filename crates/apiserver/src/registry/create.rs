@@ -103,6 +103,7 @@ impl Context<'_> {
         errors.extend(certificates::validate_request(&*object));
         errors.extend(strategy.validate(&*object));
         errors.extend(certificates::validate_certificates(&*object, None));
+        errors.extend(super::pod_certificates::validate_request(&*object));
         if !errors.is_empty() {
             let name = if object.name().is_empty() { "" } else { object.name() };
             return Err(self.invalid(name, &errors));

@@ -145,6 +145,9 @@ impl Context<'_> {
             _ => strategy.validate_status_update(&*new, &**old),
         });
         errors.extend(certificates::validate_certificates(&*new, Some(&**old)));
+        if errors.is_empty() {
+            errors.extend(super::pod_certificates::validate_answer(self.server, self.caller, &*new, &**old));
+        }
         if !errors.is_empty() {
             return Err(self.invalid(old.name(), &errors));
         }

@@ -46,6 +46,7 @@ impl Worker {
         }
         self.remove_cgroup().await;
         self.agent.tokens.forget(&self.entry.uid);
+        self.agent.pod_certificates.forget(&self.entry.uid);
         self.agent.images.forget(&self.entry.uid);
         self.agent.objects.forget(&self.entry.uid);
         true

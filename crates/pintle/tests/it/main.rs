@@ -21,6 +21,7 @@ mod kms;
 mod kms_plugin;
 mod kube_rs;
 mod leftovers;
+mod pod_certificates;
 mod pods;
 mod restart;
 mod secret_values;

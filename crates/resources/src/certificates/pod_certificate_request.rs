@@ -1,5 +1,7 @@
 //! PodCertificateRequest: A node's wish for a certificate for one of its pods.
 
+use std::collections::BTreeMap;
+
 use api::certificates::v1::{PodCertificateRequest, PodCertificateRequestStatus};
 
 use super::signer;
@@ -84,12 +86,9 @@ impl crate::Strategy for Strategy {
             }
         }
         let seconds = spec.max_expiration_seconds.unwrap_or_default();
-        let own = spec.signer_name.starts_with("kubernetes.io/");
-        let max = if own { EXPIRATION_SECONDS } else { EXPIRATION_SECONDS_MAX };
-        if !(EXPIRATION_SECONDS_MIN..=max).contains(&seconds) {
-            let why = format!("must be in the range [{EXPIRATION_SECONDS_MIN}, {max}]");
-            errors.invalid(&path.child("maxExpirationSeconds"), seconds, why);
-        }
+        validate_seconds(&mut errors, &path.child("maxExpirationSeconds"), &spec.signer_name, seconds);
+        let annotations = spec.unverified_user_annotations.as_ref();
+        validate_annotations(&mut errors, &path.child("unverifiedUserAnnotations"), annotations);
         errors
     }
 
@@ -121,6 +120,23 @@ impl crate::Strategy for Strategy {
             checks::immutable(&mut errors, &path, &new.status, &old.status);
         }
         errors
+    }
+}
+
+/// How long a certificate of this signer may hold at most.
+pub fn validate_seconds(errors: &mut FieldErrors, path: &Path, signer_name: &str, seconds: i32) {
+    let own = signer_name.starts_with("kubernetes.io/");
+    let max = if own { EXPIRATION_SECONDS } else { EXPIRATION_SECONDS_MAX };
+    if !(EXPIRATION_SECONDS_MIN..=max).contains(&seconds) {
+        errors.invalid(path, seconds, format!("must be in the range [{EXPIRATION_SECONDS_MIN}, {max}]"));
+    }
+}
+
+/// What pods' authors tell a signer: as annotations of objects, each with a domain.
+pub fn validate_annotations(errors: &mut FieldErrors, path: &Path, wishes: Option<&BTreeMap<String, String>>) {
+    checks::annotations(errors, path, wishes);
+    for key in wishes.into_iter().flatten().map(|(key, _)| key.as_str()).filter(|key| !key.contains('/')) {
+        errors.invalid(path, key, "must be a domain-prefixed key (such as \"acme.io/foo\")");
     }
 }
 

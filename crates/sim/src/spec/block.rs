@@ -246,6 +246,7 @@ fn cluster(text: &str) -> Result<Options> {
             "admission" => options.admission = names(key, value)?,
             "admission-configuration" => options.admission_configuration = Some(value.to_string()),
             "admission-off" => options.admission_off = names(key, value)?,
+            "signer" => options.signer = Some(value.as_str().context("signer is a name")?.to_owned()),
             "runtimeConfig" => options.runtime_config = names(key, value)?,
             _ => bail!("a cluster has no {key}"),
         }

@@ -1,5 +1,6 @@
 //! Validation of volumes and their sources.
 
+mod certificate;
 pub mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,8 @@ use crate::checks;
 
 const HOST_PATH_TYPES: [&str; 8] =
     ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+/// What two files of a projected volume cannot have.
+const CONFLICT: &str = "conflicting duplicate paths";
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 /// The names of the sources a volume sets, in upstream's order; one is right.
@@ -219,7 +222,6 @@ fn validate_projection<'a>(
     source: &'a VolumeProjection,
     paths: &mut BTreeSet<&'a str>,
 ) {
-    const CONFLICT: &str = "conflicting duplicate paths";
     let references = [
         ("secret", source.secret.as_ref().map(|s| (&s.name, s.items.as_deref().unwrap_or_default()))),
         ("configMap", source.config_map.as_ref().map(|s| (&s.name, s.items.as_deref().unwrap_or_default()))),
@@ -293,7 +295,10 @@ fn validate_projection<'a>(
             errors.invalid(volume, bundle.path.as_str(), CONFLICT);
         }
     }
-    count += usize::from(source.pod_certificate.is_some());
+    if let Some(certificate) = &source.pod_certificate {
+        count += 1;
+        certificate::validate(errors, volume, &path.child("podCertificate"), certificate, paths);
+    }
     if count > 1 {
         errors.forbidden(path, "may not specify more than 1 volume type per source");
     }
