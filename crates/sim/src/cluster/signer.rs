@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use api::Object;
 use api::certificates::v1::{PodCertificateRequest, PodCertificateRequestStatus};
 use api::meta::v1::{Condition, Time};
 use base::{Clock, Random, TaskGroup, Timestamp};
@@ -50,9 +49,12 @@ impl Signer {
                 let Some(status) = (!decided).then(|| self.answer(&request)).flatten() else { continue };
                 let mut answered = PodCertificateRequest::clone(&request);
                 answered.status = Some(status);
-                if let Err(error) = self.client.update_status(answered).await {
-                    // It may be gone; a request that is still there is met again when it changes.
-                    tracing::warn!(%error, request = request.name(), "the answer was not taken");
+                match self.client.update_status(answered).await {
+                    Ok(_) => {}
+                    // It is gone, or changed: what is still there is met again.
+                    Err(error) if error.is_not_found() || error.is_conflict() => {}
+                    // A panic fails the spec.
+                    Err(error) => panic!("the answer of {} is refused: {error}", self.name),
                 }
             }
         }

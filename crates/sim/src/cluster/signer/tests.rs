@@ -4,14 +4,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use api::Typed;
 use api::core::v1::Pod;
+use api::{Object, Typed};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::{Cluster, Options, admin, block_on};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn pod(name: &str, source: &Value, spec: &Value) -> Pod {
     let mut pod = json!({
@@ -81,6 +81,7 @@ fn a_volume_shows_a_key_and_its_certificate_and_then_others() {
         let source = json!({
             "signerName": "example.com/pods", "keyType": "ECDSAP256",
             "credentialBundlePath": "both.pem", "keyPath": "key.pem", "certificateChainPath": "chain.pem",
+            "maxExpirationSeconds": 3600,
         });
         let pod = running(&client, pod("web", &source, &json!({"securityContext": {"fsGroup": 0}}))).await;
         let dir = volume(&cluster, &pod);
@@ -90,9 +91,9 @@ fn a_volume_shows_a_key_and_its_certificate_and_then_others() {
         assert_eq!(pki::Certificate::from_pem(&chain).unwrap().common_name, "web");
         let mode = fs::metadata(dir.join("both.pem")).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode, 0o640, "the pod's group may read it, nobody else");
-        // Half of its life is over, and the five minutes in which all begin.
-        cluster.advance(DAY / 2 - Duration::from_secs(360)).await;
+        cluster.advance(HOUR / 2 - Duration::from_secs(360)).await;
         assert_eq!(read(&dir, "both.pem"), format!("{key}{chain}"), "not before it is time");
+        // Half of its life is over, and the five minutes in which all begin.
         cluster.advance(Duration::from_secs(720)).await;
         let (new_key, new_chain) = (read(&dir, "key.pem"), read(&dir, "chain.pem"));
         assert_ne!(key, new_key, "a refresh has a key of its own");
@@ -103,7 +104,7 @@ fn a_volume_shows_a_key_and_its_certificate_and_then_others() {
         assert!(!dir.exists());
         let left = client.list::<PodCertificateRequest>(&ListOptions::default()).await.unwrap();
         assert!(left.items.is_empty(), "{:?}", left.items);
-        cluster.advance(DAY).await;
+        cluster.advance(2 * HOUR).await;
         let left = client.list::<PodCertificateRequest>(&ListOptions::default()).await.unwrap();
         assert!(left.items.is_empty(), "nobody asks for a pod that is gone: {:?}", left.items);
         cluster.stop().await.unwrap();
