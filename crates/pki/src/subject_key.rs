@@ -1,5 +1,5 @@
-//! Keys of workloads, of each kind a pod can ask for, and the empty request with which a signer is shown the public half
-//! and that the private one is there.
+//! Keys of workloads, of each kind a pod can ask for, and the empty request with which a signer is shown the public
+//! half and that the private one is there.
 //!
 //! Upstream: pkg/kubelet/podcertificate (its keys and requests).
 

@@ -1,4 +1,5 @@
-//! Whether a caller may act in the name of a signer: what three plugins for certificates ask, and the registry of pods' requests.
+//! Whether a caller may act in the name of a signer: what three plugins for certificates ask, and the registry of
+//! pods' requests.
 
 use crate::admission::Request;
 use crate::authz::{Attributes, Decision, What};
