@@ -63,11 +63,12 @@ fn a_pod_reads_its_key_and_certificates() {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tls", "namespace": "pods"},
         "spec": {
             "terminationGracePeriodSeconds": 1,
+            "securityContext": {"runAsUser": 1000},
             "containers": [{
                 "name": "main", "image": "localhost/guestbook/web:v1", "command": ["sh", "-c", "sleep 1000"],
                 "volumeMounts": mount,
             }],
-            "volumes": [{"name": "tls", "projected": {"defaultMode": 0o400, "sources": [{"podCertificate": {
+            "volumes": [{"name": "tls", "projected": {"sources": [{"podCertificate": {
                 "signerName": "example.com/pods", "keyType": "ECDSAP256", "maxExpirationSeconds": 86400,
                 "credentialBundlePath": "both.pem", "keyPath": "key.pem", "certificateChainPath": "chain.pem",
             }}]}}],
@@ -93,9 +94,11 @@ fn a_pod_reads_its_key_and_certificates() {
     let public = pki::PrivateKey::from_pem(&key).unwrap().public_key().as_der().to_vec();
     assert_eq!(public, pki::Certificate::from_pem(&chain).unwrap().public_key_der);
     assert_eq!(read(&cluster, &["cat", "/tls/both.pem"]), format!("{key}{chain}"));
-    assert_eq!(read(&cluster, &["stat", "-L", "-c", "%a", "/tls/both.pem"]), "400\n");
-    let mounts = read(&cluster, &["grep", " /tls ", "/proc/mounts"]);
-    assert!(mounts.starts_with("tmpfs "), "keys are in memory: {mounts}");
+    let program = "import os; s = os.stat('/tls/both.pem'); print(oct(s.st_mode & 0o777), s.st_uid)";
+    let owner = read(&cluster, &["python3.11", "-c", program]);
+    assert_eq!(owner, "0o600 1000\n", "the pod's user alone reads it");
+    let mounts = read(&cluster, &["cat", "/proc/mounts"]);
+    assert!(mounts.contains("\ntmpfs /tls tmpfs "), "keys are in memory: {mounts}");
 
     // The node agent forgets, and asks anew; the files stay until it is answered.
     cluster.kill_server();
