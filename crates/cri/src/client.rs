@@ -3,15 +3,11 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::v1::image_service_client::ImageServiceClient;
 use crate::v1::runtime_service_client::RuntimeServiceClient;
@@ -54,28 +50,11 @@ fn socket_path(endpoint: &str) -> Result<PathBuf> {
     }
 }
 
-/// Dials a Unix socket whatever the URI says.
-#[derive(Clone)]
-struct Dial(Arc<Path>);
-
-impl tower_service::Service<Uri> for Dial {
-    type Response = TokioIo<UnixStream>;
-    type Error = std::io::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let path = self.0.clone();
-        Box::pin(async move { Ok(TokioIo::new(UnixStream::connect(path).await?)) })
-    }
-}
-
 /// A channel over the Unix socket at `path`; dialled on first use.
-fn channel(path: &Path) -> Channel {
-    Endpoint::from_static("http://localhost").connect_with_connector_lazy(Dial(path.into()))
+fn channel(path: &Path) -> Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("unix://{}", path.display()));
+    let endpoint = endpoint.map_err(|error| Error::Unsupported(format!("{}: {error}", path.display())))?;
+    Ok(endpoint.connect_lazy())
 }
 
 /// Makes the call, ended after `limit`; the runtime is told the limit too.
@@ -101,7 +80,7 @@ impl Client {
     /// See [`crate::Runtime::connect`].
     pub async fn connect(endpoint: &str) -> Result<Self> {
         let socket = socket_path(endpoint)?;
-        let channel = channel(&socket);
+        let channel = channel(&socket)?;
         let runtime = RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let mut service = runtime.clone();
         let request = v1::VersionRequest { version: "v1".into() };

@@ -1,4 +1,4 @@
-//! `pintle status --security`: a fresh cluster passes; whatever is spoilt is found by its check, and the command that
+//! `pintle status --security`: a fresh control plane passes; whatever is spoilt is found by its check, and the command that
 //! the check names mends it.
 
 use std::collections::BTreeMap;

@@ -1,14 +1,8 @@
 //! The plugin, over gRPC on a Unix socket. Dialled on first use and again after it broke; every call has an end.
 
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
 use super::v2::key_management_service_client::KeyManagementServiceClient;
@@ -62,28 +56,12 @@ impl From<Status> for Error {
     }
 }
 
-/// Dials a Unix socket whatever the URI says.
-#[derive(Clone)]
-struct Dial(Arc<Path>);
-
-impl tower_service::Service<Uri> for Dial {
-    type Response = TokioIo<UnixStream>;
-    type Error = std::io::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
+/// The socket's place for the gRPC library. `unix:///@name` is a name without a file: Linux' own, which a NUL begins.
+fn place(socket: &str) -> String {
+    match socket.strip_prefix("/@") {
+        Some(name) => format!("unix://\0{name}"),
+        None => format!("unix://{socket}"),
     }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let path = self.0.clone();
-        Box::pin(async move { Ok(TokioIo::new(UnixStream::connect(path).await?)) })
-    }
-}
-
-/// `unix:///@name` is a name without a file: Linux' own, which a NUL begins.
-fn socket(path: &str) -> PathBuf {
-    path.strip_prefix("/@").map_or_else(|| path.into(), |name| format!("\0{name}").into())
 }
 
 /// A connection to a plugin.
@@ -97,8 +75,8 @@ pub struct Plugin {
 impl Plugin {
     /// Within a tokio runtime. Nothing is dialled yet.
     pub fn new(settings: &Settings, around: Surroundings) -> Self {
-        let dial = Dial(socket(&settings.socket).into());
-        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(dial);
+        let endpoint = Endpoint::from_shared(place(&settings.socket)).expect("it names a Unix socket, in UTF-8");
+        let channel = endpoint.connect_lazy();
         let client = KeyManagementServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         Self { name: settings.name.clone(), timeout: settings.timeout, client, around }
     }
@@ -172,7 +150,7 @@ mod tests {
 
     #[test]
     fn names_without_a_file_begin_with_a_nul() {
-        assert_eq!(socket("/@kms"), Path::new("\0kms"));
-        assert_eq!(socket("/run/@kms"), Path::new("/run/@kms"));
+        assert_eq!(place("/@kms"), "unix://\0kms");
+        assert_eq!(place("/run/@kms"), "unix:///run/@kms");
     }
 }

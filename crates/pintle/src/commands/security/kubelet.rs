@@ -22,7 +22,7 @@ pub static GROUP: Group = Group {
         Check { id: "4.2.10", title: "The node's client certificate is renewed", decide: client_certificate },
         Check { id: "4.2.11", title: "The node's serving certificate is renewed", decide: serving_renewal },
         Check { id: "4.2.12", title: "Only strong ciphers are agreed on", decide: ciphers },
-        Check { id: "4.2.13", title: "A pod's processes are limited in number", decide: process_limit },
+        Check { id: "4.2.13", title: "Pods' processes are limited in number", decide: process_limit },
         Check { id: "4.2.14", title: "Pods that say nothing have a seccomp profile", decide: seccomp },
     ],
 };
