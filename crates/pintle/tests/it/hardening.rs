@@ -1,5 +1,5 @@
-//! `pintle status --security`: a fresh control plane passes; whatever is spoilt is found by its check, and the command that
-//! the check names mends it.
+//! `pintle status --security`: a fresh control plane passes; whatever is spoilt is found by its check, and the command
+//! that the check names mends it.
 
 use std::collections::BTreeMap;
 use std::fs;
