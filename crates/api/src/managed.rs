@@ -482,7 +482,7 @@ fn check_config(config: &mut Value, types: Types<'_>, writer: &Writer<'_>) -> Re
         )));
     }
     if let Types::BuiltIn(definition) = types {
-        schema::normalize(config, definition);
+        schema::normalize_applied(config, definition);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ mod table;
 
 pub use check::{Checked, check, strict_message};
 pub use descriptions::Descriptions;
-pub use normalize::normalize;
+pub use normalize::{normalize, normalize_applied};
 
 /// What a value may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub struct Property {
     /// The definition's name if the value is one that is not a struct (`...resource.Quantity`), or is one.
     pub reference: Option<&'static str>,
     pub required: bool,
+    /// Optional, but written although it is empty: upstream's field has no `omitempty`.
+    pub kept: bool,
     /// `None`: not said, which means atomic.
     pub list_type: Option<ListType>,
     /// For [`ListType::Map`].

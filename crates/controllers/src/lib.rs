@@ -26,6 +26,7 @@ mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod pod_certificate_cleaner;
+mod pod_gc;
 mod pod_group_protection;
 mod pv_protection;
 mod pvc_protection;
@@ -72,4 +73,5 @@ pub static ALL: &[&dyn AnyController] = &[
     &Acting(pod_group_protection::Controller),
     &resourcequota::CONTROLLER,
     &garbage_collector::Controller,
+    &pod_gc::Controller,
 ];

@@ -5,6 +5,7 @@ use api::core::v1::{Node, Pod, Taint, Toleration};
 pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub const NO_SCHEDULE: &str = "NoSchedule";
 pub const NO_EXECUTE: &str = "NoExecute";
 

@@ -99,13 +99,9 @@ impl Images {
         let event = |severity, reason, message: String| {
             self.events.container(p, &container.name, severity, reason, message);
         };
-        if name.is_empty()
-            || name.contains(char::is_whitespace)
-            || name.chars().any(|c| c.is_ascii_uppercase() && !name.contains([':', '/']))
-        {
-            let message = format!(
-                "Failed to apply default image tag {name:?}: couldn't parse image name {name:?}: invalid reference format"
-            );
+        if let Err(why) = cri::reference::check(name) {
+            let message =
+                format!("Failed to apply default image tag {name:?}: couldn't parse image name {name:?}: {why}");
             event(Severity::Warning, "InspectFailed", message.clone());
             return Err(self.missing("InvalidImageName", message, self.clock.now() + BACKOFF_FIRST));
         }

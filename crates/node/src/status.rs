@@ -58,6 +58,16 @@ pub fn status(view: &View<'_>) -> PodStatus {
         ..carried(view.old)
     };
     set_ips(view, &mut new);
+    if never_taken(view) {
+        new.phase = Some("Failed".to_owned());
+        let (reason, message) = match view.failed {
+            Some((reason, message)) => (Some(reason.to_owned()), Some(message.to_owned())),
+            None => (view.old.reason.clone(), view.old.message.clone()),
+        };
+        (new.reason, new.message) = (reason, message);
+        new.conditions = Some(condition::of_others(view)).filter(|conditions| !conditions.is_empty());
+        return new;
+    }
     let (regular, init, ephemeral) = container::statuses(view);
     new.container_statuses = Some(regular).filter(|s| !s.is_empty());
     new.init_container_statuses = Some(init).filter(|s| !s.is_empty());
@@ -79,6 +89,13 @@ pub fn status(view: &View<'_>) -> PodStatus {
     }
     new.conditions = Some(condition::conditions(view, &new));
     new
+}
+
+/// Whether the node refused the pod: it failed before it had anything here. Such a pod has no containers to tell of.
+fn never_taken(view: &View<'_>) -> bool {
+    let failed = view.failed.is_some() || view.old.phase.as_deref() == Some("Failed");
+    let told = view.old.container_statuses.is_some() || view.old.init_container_statuses.is_some();
+    failed && !told && view.state.sandboxes.is_empty() && view.state.containers.is_empty()
 }
 
 /// What others wrote into the status and is kept as it is.

@@ -69,6 +69,7 @@ impl Resolve<'_> {
             type_: self.type_(type_),
             reference: type_.strip_prefix('#'),
             required: required == "required",
+            kept: required == "kept",
             list_type: match list_type {
                 "" => None,
                 "atomic" => Some(ListType::Atomic),

@@ -51,9 +51,14 @@ pub fn conditions(view: &View<'_>, new: &PodStatus) -> Vec<PodCondition> {
         condition(view, "PodScheduled", Verdict::yes("")),
     ];
     conditions.extend(resize_condition(view));
-    let others = view.old.conditions.iter().flatten();
-    conditions.extend(others.filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
+    conditions.extend(of_others(view));
     conditions
+}
+
+/// Those that the node does not own.
+pub fn of_others(view: &View<'_>) -> Vec<PodCondition> {
+    let all = view.old.conditions.iter().flatten();
+    all.filter(|condition| !OWNED.contains(&condition.type_.as_str())).cloned().collect()
 }
 
 /// How a resize stands, while it is not done.

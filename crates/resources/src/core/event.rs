@@ -68,31 +68,36 @@ impl crate::Strategy for Strategy {
     ];
 
     fn validate(event: &Event) -> FieldErrors {
-        let mut errors = FieldErrors::new();
-        let namespace = event.namespace();
-        let about = text(&event.involved_object.namespace);
-        let namespace_path = Path::new("involvedObject").child("namespace");
-        let strict = event.event_time.is_some();
-        let matches = match (strict, about.as_str()) {
-            (false, "") => matches!(namespace, "" | "default"),
-            (false, about) => namespace == about,
-            (true, "") => matches!(namespace, "default" | "kube-system"),
-            (true, _) => true,
-        };
-        if !matches {
-            errors.invalid(&namespace_path, about, "does not match event.namespace");
-        }
-        if strict {
-            validate_strictly(&mut errors, event);
-        }
-        errors
+        check(event, "reportingComponent")
     }
 }
 
+/// What every event must say. `controller_field`: what the version of the request calls the reporting controller.
+pub fn check(event: &Event, controller_field: &str) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let namespace = event.namespace();
+    let about = text(&event.involved_object.namespace);
+    let namespace_path = Path::new("involvedObject").child("namespace");
+    let strict = event.event_time.is_some();
+    let matches = match (strict, about.as_str()) {
+        (false, "") => matches!(namespace, "" | "default"),
+        (false, about) => namespace == about,
+        (true, "") => matches!(namespace, "default" | "kube-system"),
+        (true, _) => true,
+    };
+    if !matches {
+        errors.invalid(&namespace_path, about, "does not match event.namespace");
+    }
+    if strict {
+        validate_strictly(&mut errors, event, controller_field);
+    }
+    errors
+}
+
 /// What events with a time to the microsecond must say.
-fn validate_strictly(errors: &mut FieldErrors, event: &Event) {
+fn validate_strictly(errors: &mut FieldErrors, event: &Event, controller_field: &str) {
     let controller = text(&event.reporting_component);
-    let controller_path = Path::new("reportingController");
+    let controller_path = Path::new(controller_field);
     if controller.is_empty() {
         errors.required(&controller_path, "");
     }

@@ -75,7 +75,7 @@ impl crate::Strategy for Strategy {
     ];
 
     fn validate(event: &Event) -> FieldErrors {
-        let mut errors = core_event::Strategy::validate(&to_core(event));
+        let mut errors = core_event::check(&to_core(event), "reportingController");
         validate_series(&mut errors, event.series.as_ref());
         if event.event_time.is_none() {
             errors.required(&Path::new("eventTime"), "");
@@ -98,7 +98,7 @@ impl crate::Strategy for Strategy {
     }
 
     fn validate_update(new: &Event, old: &Event) -> FieldErrors {
-        let mut errors = core_event::Strategy::validate(&to_core(new));
+        let mut errors = core_event::check(&to_core(new), "reportingController");
         if new.series != old.series {
             validate_series(&mut errors, new.series.as_ref());
         }
