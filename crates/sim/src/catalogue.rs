@@ -117,3 +117,21 @@ pub async fn served(cluster: &Cluster, api_version: &str, kind: &str) -> Result<
         None => built_in,
     }
 }
+
+/// As [`named`], custom resources included.
+///
+/// # Errors
+/// As [`named`].
+pub async fn served_as(cluster: &Cluster, word: &str) -> Result<Found> {
+    let built_in = named(word);
+    if built_in.is_ok() {
+        return built_in;
+    }
+    let lower = word.to_lowercase();
+    let discovered = cluster.client(&cluster::admin()).discover().await?;
+    let mut all = discovered.all().iter();
+    match all.find(|resource| resource.kind.plural == lower || resource.kind.kind.to_lowercase() == lower) {
+        Some(resource) => Ok(Found { kind: resource.kind, namespaced: resource.namespaced, strategy: None }),
+        None => built_in,
+    }
+}

@@ -2,10 +2,13 @@
 //! trust bundles hold is read with the server's own eyes.
 
 use api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition, ClusterTrustBundle};
+use api::core::v1::Secret;
 use api::meta::v1::Time;
 use api::{ByteString, FieldErrors, Object, Path, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::Caller;
 
@@ -62,6 +65,61 @@ pub fn read_request(pem: &[u8]) -> Result<pki::Csr, String> {
     let block = blocks(pem).next().filter(|block| block.label == REQUEST);
     let block = block.ok_or("PEM block type must be CERTIFICATE REQUEST")?;
     pki::Csr::from_der(&block.der).map_err(|why| why.to_string())
+}
+
+/// What a Secret of type `kubernetes.io/tls` is warned of: no server can use its certificate with its key. In the words
+/// of Go's `tls.X509KeyPair`, which upstream asks.
+pub fn warnings(object: &dyn Object) -> Vec<String> {
+    let Some(secret) = object.as_any().downcast_ref::<Secret>() else { return Vec::new() };
+    if secret.type_.as_deref() != Some("kubernetes.io/tls") {
+        return Vec::new();
+    }
+    let data = |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).map_or(&[][..], |value| &value.0);
+    check_pair(data("tls.crt"), data("tls.key")).err().map(|why| format!("tls: {why}")).into_iter().collect()
+}
+
+fn check_pair(certificates: &[u8], key: &[u8]) -> Result<(), &'static str> {
+    let is_key = |block: &Block| block.label == "PRIVATE KEY" || block.label.ends_with(" PRIVATE KEY");
+    let mut chain = Vec::new();
+    let mut others = Vec::new();
+    for block in blocks(certificates) {
+        if block.label == CERTIFICATE { chain.push(CertificateDer::from(block.der)) } else { others.push(block) }
+    }
+    match &others[..] {
+        _ if !chain.is_empty() => {}
+        [] => return Err("failed to find any PEM data in certificate input"),
+        [only] if is_key(only) => {
+            return Err("failed to find certificate PEM data in certificate input, but did find a private key; PEM \
+                        inputs may have been switched");
+        }
+        _ => return Err("failed to find \"CERTIFICATE\" PEM block in certificate input"),
+    }
+    let mut others = Vec::new();
+    let key = blocks(key).find_map(|block| {
+        if is_key(&block) {
+            Some(block)
+        } else {
+            others.push(block);
+            None
+        }
+    });
+    let Some(key) = key else {
+        return Err(match &others[..] {
+            [] => "failed to find any PEM data in key input",
+            [only] if only.label == CERTIFICATE => {
+                "found a certificate rather than a key in the PEM for the private key"
+            }
+            _ => "failed to find PEM block with type ending in \"PRIVATE KEY\" in key input",
+        });
+    };
+    let key = PrivateKeyDer::try_from(key.der).map_err(|_| "failed to parse private key")?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    match CertifiedKey::from_der(chain, key, &provider) {
+        Err(rustls::Error::InconsistentKeys(_)) => Err("private key does not match public key"),
+        Err(rustls::Error::InvalidCertificate(_)) => Err("failed to parse certificate"),
+        Err(_) => Err("failed to parse private key"),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// What is wrong with certificates. Those that were there before are taken as they are.
@@ -180,6 +238,25 @@ pub(super) fn blocks(pem: &[u8]) -> impl Iterator<Item = Block> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pairs_that_are_none() {
+        let (now, valid) = ("2026-01-01T00:00:00Z".parse().unwrap(), std::time::Duration::from_secs(3600));
+        let ca = pki::Ca::generate("ca", now, valid).unwrap();
+        let pair = |name: &str| {
+            let identity = ca.issue(&pki::Request::client(name, &[], valid), now).unwrap();
+            (identity.cert_pem().to_owned(), identity.key_pem().to_string())
+        };
+        let ((one, one_key), (_, other_key)) = (pair("one"), pair("two"));
+        let check = |certificate: &str, key: &str| check_pair(certificate.as_bytes(), key.as_bytes());
+        assert_eq!(check(&one, &one_key), Ok(()));
+        let none = "failed to find any PEM data in certificate input";
+        assert_eq!(check("", &one_key).unwrap_err(), none);
+        assert_eq!(check(&one, "x").unwrap_err(), none.replace("certificate", "key"));
+        assert!(check(&one_key, &one).unwrap_err().ends_with("PEM inputs may have been switched"));
+        assert!(check(&one, &one).unwrap_err().starts_with("found a certificate rather than a key"));
+        assert_eq!(check(&one, &other_key).unwrap_err(), "private key does not match public key");
+    }
 
     #[test]
     fn blocks_are_told_apart() {

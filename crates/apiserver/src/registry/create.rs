@@ -109,6 +109,10 @@ impl Context<'_> {
             return Err(self.invalid(name, &errors));
         }
         self.warnings.extend(strategy.warnings(&*object));
+        self.warnings.extend(certificates::warnings(&*object));
+        if self.resource.custom.is_some() {
+            self.warnings.extend(metadata::finalizer_warnings(&*object, None));
+        }
         self.admit(Phase::Validate, Operation::Create, Some(&mut object), None, None).await?;
         let name = object.name().to_owned();
         let namespace = object.namespace().to_owned();

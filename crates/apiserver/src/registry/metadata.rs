@@ -227,3 +227,19 @@ fn finalizers(errors: &mut FieldErrors, at: &Path, finalizers: &[String], own_on
         errors.invalid(at, Value::from(finalizers.to_vec()), why);
     }
 }
+
+/// What the finalizers of a custom resource are warned of, if the object did not have them before: one without a domain
+/// may be somebody else's too. Upstream says nothing of built-in kinds, whose own rules are stricter.
+pub fn finalizer_warnings(new: &dyn Object, old: Option<&dyn Object>) -> Vec<String> {
+    let of = |object: &dyn Object| object.metadata().finalizers.clone().unwrap_or_default();
+    let known = old.map(of).unwrap_or_default();
+    let mut added = of(new);
+    added.retain(|name| !name.contains('/') && !STANDARD_FINALIZERS.contains(&name.as_str()) && !known.contains(name));
+    let warning = |name: String| {
+        format!(
+            "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name including a path (/) to avoid \
+             accidental conflicts with other finalizer writers"
+        )
+    };
+    added.into_iter().map(warning).collect()
+}

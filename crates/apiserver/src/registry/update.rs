@@ -153,6 +153,10 @@ impl Context<'_> {
         }
         if self.subresource.is_empty() {
             self.warnings.extend(strategy.warnings(&*new));
+            self.warnings.extend(certificates::warnings(&*new));
+            if self.resource.custom.is_some() {
+                self.warnings.extend(metadata::finalizer_warnings(&*new, Some(&**old)));
+            }
         }
         self.admit(Phase::Validate, Operation::Update, Some(&mut new), Some(old), None).await?;
         self.claim(&allocated, old.namespace(), old.name()).await?;

@@ -8,6 +8,7 @@ use api::core::v1::{
 use api::quantity::{Amount, amount};
 
 use super::pod::update::difference;
+use super::pod_template::warnings::node_selector_term;
 use super::pod_template::{defaults, scheduling, volumes};
 use crate::prelude::*;
 use crate::{checks, metadata};
@@ -77,6 +78,47 @@ impl crate::Strategy for Strategy {
         .describe("Whether it is a file system or a block device.")
         .wide(),
     ];
+
+    fn warnings(volume: &PersistentVolume) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let annotations = Path::new("metadata").child("annotations");
+        let replaced = [
+            (CLASS_ANNOTATION, "v1.8", "storageClassName"),
+            ("volume.beta.kubernetes.io/mount-options", "v1.31", "mountOptions"),
+        ];
+        for (name, since, attribute) in replaced {
+            if volume.metadata.annotations.iter().flatten().any(|(key, _)| key == name) {
+                let path = annotations.key(name);
+                warnings.push(format!("{path}: deprecated since {since}; use {attribute:?} attribute instead"));
+            }
+        }
+        let Some(spec) = &volume.spec else { return warnings };
+        let path = Path::new("spec");
+        if spec.persistent_volume_reclaim_policy.as_deref() == Some("Recycle") {
+            warnings.push(format!(
+                "{}: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic \
+                 provisioning.",
+                path.child("persistentVolumeReclaimPolicy")
+            ));
+        }
+        let required = spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
+        let terms = path.child("nodeAffinity").child("required").child("nodeSelectorTerms");
+        for (index, term) in required.iter().flat_map(|required| &required.node_selector_terms).enumerate() {
+            node_selector_term(&mut warnings, &terms.index(index), term);
+        }
+        let removed = [
+            ("cephfs", spec.cephfs.is_some(), "v1.28, non-functional in v1.31+"),
+            ("photonPersistentDisk", spec.photon_persistent_disk.is_some(), "v1.11, non-functional in v1.16+"),
+            ("scaleIO", spec.scale_io.is_some(), "v1.16, non-functional in v1.22+"),
+            ("storageos", spec.storageos.is_some(), "v1.22, non-functional in v1.25+"),
+            ("glusterfs", spec.glusterfs.is_some(), "v1.25, non-functional in v1.26+"),
+            ("rbd", spec.rbd.is_some(), "v1.28, non-functional in v1.31+"),
+        ];
+        for (name, _, since) in removed.iter().filter(|(_, set, _)| *set) {
+            warnings.push(format!("{}: deprecated in {since}", path.child(name)));
+        }
+        warnings
+    }
 
     fn default(volume: &mut PersistentVolume) {
         fill(&mut volume.status.get_or_insert_default().phase, "Pending");

@@ -6,6 +6,7 @@ use api::core::v1::TopologySelectorTerm;
 use api::storage::v1::StorageClass;
 
 use crate::checks;
+use crate::core::pod_template::warnings::label;
 use crate::prelude::*;
 
 const PARAMETERS_MAX: usize = 512;
@@ -44,6 +45,17 @@ impl crate::Strategy for Strategy {
         .describe("Whether its volumes may grow."),
         Column::age(),
     ];
+
+    fn warnings(class: &StorageClass) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (index, term) in class.allowed_topologies.iter().flatten().enumerate() {
+            let path = Path::new("allowedTopologies").index(index).child("matchLabelExpressions");
+            for (index, expression) in term.match_label_expressions.iter().flatten().enumerate() {
+                label(&mut warnings, &path.index(index).child("key"), &expression.key);
+            }
+        }
+        warnings
+    }
 
     fn default(class: &mut StorageClass) {
         class.reclaim_policy.get_or_insert_with(|| "Delete".to_owned());

@@ -70,7 +70,7 @@ impl Submitter {
     ) -> Result<Got> {
         let caller = caller_of(settings);
         let options = options(settings)?;
-        if let Some(call) = named(write, documents, settings, &options)? {
+        if let Some(call) = named(cluster, write, documents, settings, &options).await? {
             return Got::new(cluster.call(&caller, call).await);
         }
         let mut all = Got { code: 200, ..Got::default() };
@@ -131,16 +131,22 @@ impl Submitter {
 }
 
 /// The call of a write whose object is named by the block itself.
-fn named(write: &Write, documents: &[Value], settings: &Settings, options: &Options) -> Result<Option<Call>> {
+async fn named(
+    cluster: &Cluster,
+    write: &Write,
+    documents: &[Value],
+    settings: &Settings,
+    options: &Options,
+) -> Result<Option<Call>> {
     let first = documents.first();
-    let place = |subject: &Subject| -> Result<Target> {
-        let found = catalogue::named(&subject.kind)?;
+    let place = async |subject: &Subject| -> Result<Target> {
+        let found = catalogue::served_as(cluster, &subject.kind).await?;
         Ok(found.target(Some(settings.namespace.as_deref().unwrap_or(NAMESPACE))).named(&subject.name))
     };
     let (verb, target, body) = match write {
         Write::Patch { subject: Some(subject), kind, subresource } => {
             let patch = first.context("there is no patch")?;
-            let mut target = place(subject)?;
+            let mut target = place(subject).await?;
             target.subresource = subresource.clone().map(Into::into);
             (Verb::Patch, target, Body::Patch(patch_kind(*kind), Bytes::from(patch.to_string())))
         }
@@ -149,7 +155,7 @@ fn named(write: &Write, documents: &[Value], settings: &Settings, options: &Opti
                 Some(options) => serde_json::from_value(options.clone()).map_err(|error| anyhow!("{error}"))?,
                 None => DeleteOptions::default(),
             };
-            (Verb::Delete, place(subject)?, Body::Delete(Box::new(options)))
+            (Verb::Delete, place(subject).await?, Body::Delete(Box::new(options)))
         }
         _ => return Ok(None),
     };

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::core::v1::{Container, PodSpec};
+use api::Quantity;
+use api::core::v1::{Container, NodeAffinity, NodeSelectorTerm, PodSpec};
 use api::field::Path;
 use api::quantity::amount;
 
@@ -25,6 +26,34 @@ fn deprecated_label(key: &str) -> Option<&'static str> {
     DEPRECATED_NODE_LABELS.iter().find(|(label, _)| *label == key).map(|(_, message)| *message)
 }
 
+/// Warns of a label that was replaced, where a field asks for it.
+pub fn label(warnings: &mut Vec<String>, path: &Path, key: &str) {
+    if let Some(message) = deprecated_label(key) {
+        warnings.push(format!("{path}: {key} is {message}"));
+    }
+}
+
+/// Warns of labels that were replaced in a term of a node selector.
+pub fn node_selector_term(warnings: &mut Vec<String>, path: &Path, term: &NodeSelectorTerm) {
+    for (index, expression) in term.match_expressions.iter().flatten().enumerate() {
+        label(warnings, &path.child("matchExpressions").index(index).child("key"), &expression.key);
+    }
+}
+
+fn affinity(warnings: &mut Vec<String>, path: &Path, affinity: &NodeAffinity) {
+    if let Some(required) = &affinity.required_during_scheduling_ignored_during_execution {
+        let path = path.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms");
+        for (index, term) in required.node_selector_terms.iter().enumerate() {
+            node_selector_term(warnings, &path.index(index), term);
+        }
+    }
+    let path = path.child("preferredDuringSchedulingIgnoredDuringExecution");
+    let preferred = affinity.preferred_during_scheduling_ignored_during_execution.iter().flatten();
+    for (index, term) in preferred.enumerate() {
+        node_selector_term(warnings, &path.index(index).child("preference"), &term.preference);
+    }
+}
+
 /// Warnings about a spec; `path` is the path of what holds the spec (empty for a pod).
 pub fn warnings(path: &Path, spec: &PodSpec) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -34,12 +63,12 @@ pub fn warnings(path: &Path, spec: &PodSpec) -> Vec<String> {
             warnings.push(format!("{}: {message}", spec_path.child("nodeSelector").key(key)));
         }
     }
+    if let Some(node_affinity) = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref()) {
+        affinity(&mut warnings, &spec_path.child("affinity").child("nodeAffinity"), node_affinity);
+    }
     for (index, constraint) in spec.topology_spread_constraints.iter().flatten().enumerate() {
         let path = spec_path.child("topologySpreadConstraints").index(index);
-        let key = constraint.topology_key.as_str();
-        if let Some(message) = deprecated_label(key) {
-            warnings.push(format!("{}: {key} is {message}", path.child("topologyKey")));
-        }
+        label(&mut warnings, &path.child("topologyKey"), &constraint.topology_key);
         if constraint.label_selector.is_none() {
             let path = path.child("labelSelector");
             warnings.push(format!("{path}: a null labelSelector results in matching no pod"));
@@ -102,15 +131,21 @@ fn removed_volumes(warnings: &mut Vec<String>, path: &Path, spec: &PodSpec) {
     }
 }
 
+/// Warns of an amount of bytes that is no whole number.
+pub fn fractional_bytes(warnings: &mut Vec<String>, path: &Path, value: &Quantity) {
+    let value = amount(value);
+    if value.milli_value() % 1000 != 0 {
+        let text = value.to_string();
+        warnings.push(format!("{path}: fractional byte value {text:?} is invalid, must be an integer"));
+    }
+}
+
 fn container_warnings(warnings: &mut Vec<String>, path: &Path, container: &Container) {
     if let Some(resources) = &container.resources {
         for name in ["memory", "ephemeral-storage"] {
             for (list, values) in [("limits", &resources.limits), ("requests", &resources.requests)] {
-                let Some(value) = values.as_ref().and_then(|values| values.get(name)).map(amount) else { continue };
-                if value.milli_value() % 1000 != 0 {
-                    let path = path.child("resources").child(list).key(name);
-                    let text = value.to_string();
-                    warnings.push(format!("{path}: fractional byte value {text:?} is invalid, must be an integer"));
+                if let Some(value) = values.as_ref().and_then(|values| values.get(name)) {
+                    fractional_bytes(warnings, &path.child("resources").child(list).key(name), value);
                 }
             }
         }
