@@ -4,6 +4,7 @@ mod claim;
 mod device;
 pub mod device_class;
 pub mod device_taint_rule;
+mod expression;
 pub mod resource_claim;
 mod resource_claim_status;
 pub mod resource_claim_template;

@@ -1,9 +1,10 @@
 //! What devices, claims and classes share: names, selectors, configuration, taints.
 
 use api::field::{FieldErrors, Path};
-use api::resource::v1::{CELDeviceSelector, DeviceSelector, DeviceTaint, DeviceToleration, OpaqueDeviceConfiguration};
+use api::resource::v1::{DeviceSelector, DeviceTaint, DeviceToleration, OpaqueDeviceConfiguration};
 use serde_json::Value;
 
+use super::expression;
 use crate::checks;
 
 /// How many selectors, requests, constraints or configurations there may be.
@@ -11,7 +12,6 @@ pub const ITEMS_MAX: usize = 32;
 const DRIVER_BYTES_MAX: usize = 63;
 const POOL_BYTES_MAX: usize = 253;
 const ID_BYTES_MAX: usize = 32;
-const EXPRESSION_BYTES_MAX: usize = 10 * 1024;
 /// How many bytes of parameters or data there may be.
 pub const RAW_BYTES_MAX: usize = 10 * 1024;
 const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
@@ -97,13 +97,7 @@ pub fn selectors(errors: &mut FieldErrors, path: &Path, selectors: &[DeviceSelec
         let path = path.index(index).child("cel");
         match &selector.cel {
             None => errors.required(&path, ""),
-            Some(CELDeviceSelector { expression }) if expression.trim().is_empty() => {
-                errors.required(&path.child("expression"), "");
-            }
-            Some(CELDeviceSelector { expression }) if expression.len() > EXPRESSION_BYTES_MAX => {
-                errors.too_long(&path.child("expression"), EXPRESSION_BYTES_MAX);
-            }
-            Some(_) => {}
+            Some(selector) => expression::check(errors, &path.child("expression"), &selector.expression),
         }
     }
     at_most(errors, path, selectors.len(), ITEMS_MAX);
