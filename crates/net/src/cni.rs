@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::links::{self, Bridge};
+use crate::links::{self, Bridge, Bridged};
 use crate::{Cidr, Error, Family, Result, names};
 
 /// Where Debian's package `containernetworking-plugins` puts them, and where upstream's archives are unpacked.
@@ -69,8 +69,9 @@ pub fn conflist(options: &Options) -> Value {
 }
 
 /// Makes the node ready for pods: checks the plugins, sets the kernel's switches, makes the bridge, and last writes the
-/// configuration, whose presence tells the runtime that the network is ready. May be called again at any time.
-pub async fn setup(options: &Options) -> Result<()> {
+/// configuration, whose presence tells the runtime that the network is ready. Says whether netfilter sees what pods of
+/// the node send each other. May be called again at any time.
+pub async fn setup(options: &Options) -> Result<Bridged> {
     check_plugins(&options.bin_dirs)?;
     if options.pod_cidrs.is_empty() {
         return Err(Error::Invalid("the node has no pod CIDR yet".into()));
@@ -83,9 +84,11 @@ pub async fn setup(options: &Options) -> Result<()> {
         gateways.push((gateway, cidr.prefix_len()));
     }
     let name = names::bridge(&options.instance);
-    links::ensure_bridge(&Bridge { name: &name, addresses: &gateways, mtu_bytes: options.mtu_bytes }).await?;
+    let bridge = Bridge { name: &name, addresses: &gateways, mtu_bytes: options.mtu_bytes };
+    let bridged = links::ensure_bridge(&bridge).await?;
     links::ensure_unreachable(&options.cluster_cidrs, names::route_metric(&options.instance)).await?;
-    write_conflist(options)
+    write_conflist(options)?;
+    Ok(bridged)
 }
 
 /// Removes the configuration, the bridge with everything on it, and the routes. Fine if there is nothing.

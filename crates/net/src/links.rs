@@ -20,8 +20,17 @@ pub struct Bridge<'a> {
     pub mtu_bytes: Option<u32>,
 }
 
-/// Makes the bridge as described.
-pub async fn ensure_bridge(bridge: &Bridge<'_>) -> Result<()> {
+/// Whether what passes from one of a bridge's ports to another meets netfilter's rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bridged {
+    /// It does.
+    Filtered,
+    /// It does not: the kernel cannot.
+    Unfiltered,
+}
+
+/// Makes the bridge as described; says whether netfilter sees what passes over it.
+pub async fn ensure_bridge(bridge: &Bridge<'_>) -> Result<Bridged> {
     let name = bridge.name;
     if !exists(name).await? {
         ip(&["link", "add", "name", name, "type", "bridge"]).await?;
@@ -35,7 +44,7 @@ pub async fn ensure_bridge(bridge: &Bridge<'_>) -> Result<()> {
     if let Some(mtu) = bridge.mtu_bytes {
         ip(&["link", "set", "dev", name, "mtu", &mtu.to_string()]).await?;
     }
-    filter_bridged_packets(name).await?;
+    let bridged = filter_bridged_packets(name).await?;
     ensure_addresses(name, bridge.addresses).await?;
     ip(&["link", "set", "dev", name, "up"]).await?;
     if bridge.addresses.iter().any(|(ip, _)| ip.is_ipv4()) {
@@ -43,20 +52,21 @@ pub async fn ensure_bridge(bridge: &Bridge<'_>) -> Result<()> {
         // from using this by themselves.
         sysctl(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
     }
-    Ok(())
+    Ok(bridged)
 }
 
 /// A pod that reaches a neighbour through a Service is answered over the bridge directly: the kernel has to show such
-/// packets to netfilter, or the answer comes from the wrong address.
-async fn filter_bridged_packets(name: &str) -> Result<()> {
+/// packets to netfilter, or the answer comes from the wrong address. Network policies between neighbours need it too. The
+/// bridge's own switch is set, so that no other bridge of the machine changes; all bridges' only where it has none.
+async fn filter_bridged_packets(name: &str) -> Result<Bridged> {
     if !Path::new("/proc/sys/net/bridge").exists() {
         let loaded = command::output("modprobe", &["br_netfilter"], &[], "").await.is_ok_and(|output| output.success);
         if !loaded {
             tracing::warn!(
                 "the kernel module br_netfilter is not there: pods do not reach Services that are served by pods of the \
-                 same node"
+                 same node, and network policies do not hold between pods of the same node"
             );
-            return Ok(());
+            return Ok(Bridged::Unfiltered);
         }
     }
     let per_bridge = ["link", "set", "dev", name, "type", "bridge", "nf_call_iptables", "1", "nf_call_ip6tables", "1"];
@@ -64,7 +74,7 @@ async fn filter_bridged_packets(name: &str) -> Result<()> {
         sysctl("net/bridge/bridge-nf-call-iptables", "1")?;
         sysctl("net/bridge/bridge-nf-call-ip6tables", "1")?;
     }
-    Ok(())
+    Ok(Bridged::Filtered)
 }
 
 /// Makes the link that carries `addresses` (cluster DNS) and the routes to `service_cidrs`. The routes give the node's

@@ -12,6 +12,12 @@ pub fn table(instance: &str) -> String {
     if clean == "pintle" || clean.starts_with("pintle-") { clean } else { format!("pintle-{clean}") }
 }
 
+/// The nftables table of an instance's network policies, in the `inet` family. No instance's name has an underscore in
+/// its clean form, so it is nobody's [`table`].
+pub fn policy_table(instance: &str) -> String {
+    format!("{}_policy", table(instance))
+}
+
 /// The bridge that the node's pods hang on, e.g. `pintle0`.
 pub fn bridge(instance: &str) -> String {
     interface(instance, "0")
@@ -37,7 +43,7 @@ pub fn route_metric(instance: &str) -> u32 {
     40_000 + u32::try_from(digest(instance) % 10_000).unwrap_or(0)
 }
 
-/// A chain of the service proxy: kind, a digest of `parts`, then the parts readable, cut to a length nft takes.
+/// A chain or set: kind, a digest of `parts`, then the parts readable, cut to a length nft takes.
 pub fn chain(kind: &str, parts: &[&str]) -> String {
     let full = parts.join("/");
     let mut name = format!("{kind}-{:010x}-", digest(&format!("{kind}/{full}")) & 0xff_ffff_ffff);

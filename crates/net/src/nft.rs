@@ -2,8 +2,7 @@
 //! another in one atomic transaction.
 //!
 //! Everything in this file is pure. `kernel` runs the scripts, `watch` hears of changes made by others, and `keeper` is
-//! the two together. The service proxy compiles into a [`Table`]; network policy will compile into another one, kept in
-//! the same way.
+//! the two together. The service proxy compiles into a [`Table`], and network policies into another one.
 
 pub mod keeper;
 pub mod kernel;

@@ -9,18 +9,23 @@ use std::time::Duration;
 
 use api::core::v1::{Namespace, Node, Pod, Service};
 use api::discovery::v1::EndpointSlice;
+use api::networking::v1::NetworkPolicy;
 use api::{Object, Typed};
 use base::{Backoff, Clock, Random, TaskGroup};
 use client::{Client, ListOptions, Reflector, Reflectors};
 use tokio::sync::watch;
 
+use crate::links::Bridged;
 use crate::proxy::Facts;
-use crate::{Cidr, Error, Feed, Result, cni, dns, links, names, proxy, routes};
+use crate::{Cidr, Error, Family, Feed, Result, cni, dns, links, names, policy, proxy, routes};
 
 /// The label of a node that says its zone.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// How often links and routes are looked at although the nodes did not change: an administrator may have removed one.
 const CHECK_INTERVAL: Duration = Duration::from_secs(300);
+
+/// What policies do not reach where the kernel does not show netfilter what a bridge passes on.
+const UNSEEN: &str = "connections between pods of this node pass unseen: the kernel module br_netfilter is not there";
 
 /// Settings of a node's network.
 #[derive(Debug, Clone)]
@@ -71,10 +76,14 @@ pub struct Sources {
     pub nodes: Reflector<Node>,
     /// This node's pods; others among them do no harm.
     pub pods: Reflector<Pod>,
+    /// All pods of the cluster, in their lean form: anybody may be a peer of a policy.
+    pub all_pods: Reflector<Pod>,
+    /// All NetworkPolicies.
+    pub policies: Reflector<NetworkPolicy>,
 }
 
 impl Sources {
-    /// Follows what a node's network needs; of the pods only the node's own.
+    /// Follows what a node's network needs; of the pods the node's own whole, and all in their lean form.
     pub fn follow(client: &Client, shared: &Reflectors, node_name: &str, random: &Random, tasks: &TaskGroup) -> Self {
         let own = ListOptions { field_selector: Some(format!("spec.nodeName={node_name}")), ..ListOptions::default() };
         Self {
@@ -83,6 +92,8 @@ impl Sources {
             namespaces: shared.of(),
             nodes: shared.of(),
             pods: Reflector::start(client.clone(), own, random.clone(), tasks),
+            all_pods: shared.of(),
+            policies: shared.of(),
         }
     }
 }
@@ -94,6 +105,8 @@ pub struct Handle {
     pub proxy: proxy::Handle,
     /// Cluster DNS.
     pub dns: dns::Handle,
+    /// Network policies.
+    pub policy: policy::Handle,
     pod_network: watch::Receiver<bool>,
 }
 
@@ -134,6 +147,17 @@ pub fn start(options: Options, sources: Sources, clock: Clock, random: Random, t
     let (service_proxy, proxy_handle) = proxy::Service::new(proxy::Options::new(facts), feed.clone(), clock);
     tasks.spawn("service proxy", keep_proxy(service_proxy, clock));
 
+    let policies = policy::Feed::new(&options.node_name);
+    follow_policies(&sources, &policies, tasks);
+    let facts = policy::Facts {
+        instance: options.instance.clone(),
+        families: families(&options.cluster_cidrs),
+        bridge: options.pod_network.as_ref().map(|_| names::bridge(&options.instance)),
+        cluster_dns: options.cluster_dns.clone(),
+    };
+    let (enforcer, policy_handle) = policy::Service::new(policy::Options::new(facts), policies.clone(), clock);
+    tasks.spawn("network policies", keep_policies(enforcer, clock));
+
     let reverse = options.service_cidrs.iter().chain(&options.cluster_cidrs).copied().collect();
     let mut dns_options = dns::Options::new(options.cluster_dns.clone(), &options.cluster_domain, reverse);
     dns_options.upstreams = options.upstreams.clone();
@@ -146,16 +170,27 @@ pub fn start(options: Options, sources: Sources, clock: Clock, random: Random, t
         // First, and without the API: pods that were adopted need their resolver.
         keep_trying("the service link", clock, || ensure_service_link(&options)).await;
         linked.send_replace(true);
-        keep_links(options, sources.nodes, feed, ready, clock).await;
+        keep_links(options, sources.nodes, (feed, policies), ready, clock).await;
     });
-    Ok(Handle { proxy: proxy_handle, dns: dns_handle, pod_network })
+    Ok(Handle { proxy: proxy_handle, dns: dns_handle, policy: policy_handle, pod_network })
+}
+
+/// The families of these ranges.
+fn families(cidrs: &[Cidr]) -> Vec<Family> {
+    let has = |family: &Family| cidrs.iter().any(|cidr| cidr.family() == *family);
+    [Family::V4, Family::V6].into_iter().filter(has).collect()
 }
 
 /// Removes everything an instance has put into the kernel and the runtime's configuration directory. Pods that still
 /// run lose their network.
 pub async fn cleanup(instance: &str, conf_dir: &Path) -> Result<()> {
-    let results =
-        [proxy::cleanup(instance).await, cni::cleanup(instance, conf_dir).await, dns::cleanup(instance).await];
+    let results = [
+        proxy::cleanup(instance).await,
+        cni::cleanup(instance, conf_dir).await,
+        dns::cleanup(instance).await,
+        // Last: as long as a pod has a network its policies hold.
+        policy::cleanup(instance).await,
+    ];
     results.into_iter().collect()
 }
 
@@ -183,6 +218,28 @@ fn follow(sources: &Sources, feed: &Feed, tasks: &TaskGroup) {
     carry("namespaces to the network", &sources.namespaces, tasks, move |change| match change {
         Carried::All(all) => to.replace_namespaces(all),
         Carried::One(object) => to.apply_namespace(object.name()),
+        Carried::Gone(object) => to.delete_namespace(object.name()),
+    });
+}
+
+/// What policies look at, into a feed of their own.
+fn follow_policies(sources: &Sources, feed: &policy::Feed, tasks: &TaskGroup) {
+    let to = feed.clone();
+    carry("network policies to the network", &sources.policies, tasks, move |change| match change {
+        Carried::All(all) => to.replace_policies(all),
+        Carried::One(object) => to.apply_policy(&object),
+        Carried::Gone(object) => to.delete_policy(object.namespace(), object.name()),
+    });
+    let to = feed.clone();
+    carry("all pods to the network", &sources.all_pods, tasks, move |change| match change {
+        Carried::All(all) => to.replace_pods(all),
+        Carried::One(object) => to.apply_pod(&object),
+        Carried::Gone(object) => to.delete_pod(&object),
+    });
+    let to = feed.clone();
+    carry("namespaces' labels to the network", &sources.namespaces, tasks, move |change| match change {
+        Carried::All(all) => to.replace_namespaces(all),
+        Carried::One(object) => to.apply_namespace(&object),
         Carried::Gone(object) => to.delete_namespace(object.name()),
     });
 }
@@ -227,6 +284,15 @@ async fn keep_proxy(mut service: proxy::Service, clock: Clock) {
     }
 }
 
+async fn keep_policies(mut service: policy::Service, clock: Clock) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+    loop {
+        // It ends only by a panic, which is logged and counted where it is caught.
+        base::task::catch("network policies", service.run()).await;
+        clock.sleep(backoff.next()).await;
+    }
+}
+
 async fn keep_dns(mut server: dns::Service, mut has_link: watch::Receiver<bool>, clock: Clock) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
     // The sender ends with the group, as this task does.
@@ -256,7 +322,13 @@ async fn ensure_service_link(options: &Options) -> Result<()> {
 }
 
 /// Keeps bridge, configuration and routes as the Node objects say.
-async fn keep_links(options: Options, nodes: Reflector<Node>, feed: Feed, ready: watch::Sender<bool>, clock: Clock) {
+async fn keep_links(
+    options: Options,
+    nodes: Reflector<Node>,
+    (feed, policies): (Feed, policy::Feed),
+    ready: watch::Sender<bool>,
+    clock: Clock,
+) {
     let mut subscription = nodes.subscribe();
     nodes.synced().await;
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
@@ -266,8 +338,9 @@ async fn keep_links(options: Options, nodes: Reflector<Node>, feed: Feed, ready:
         feed.set_node(wanted.zone.clone(), wanted.pod_cidrs.clone());
         let result = ensure_links(&options, &wanted).await;
         let wait = match result {
-            Ok(()) => {
+            Ok(bridged) => {
                 backoff.reset();
+                policies.set_unseen((bridged == Bridged::Unfiltered).then(|| UNSEEN.to_owned()));
                 ready.send_replace(options.pod_network.is_none() || !wanted.pod_cidrs.is_empty());
                 CHECK_INTERVAL
             }
@@ -313,12 +386,13 @@ impl Wanted {
     }
 }
 
-async fn ensure_links(options: &Options, wanted: &Wanted) -> Result<()> {
+/// A pod network that somebody else makes, or that is not there yet, is taken to be filtered.
+async fn ensure_links(options: &Options, wanted: &Wanted) -> Result<Bridged> {
     ensure_service_link(options).await?;
-    let Some(network) = &options.pod_network else { return Ok(()) };
+    let Some(network) = &options.pod_network else { return Ok(Bridged::Filtered) };
     routes::apply(&wanted.routes, names::route_metric(&options.instance)).await?;
     if wanted.pod_cidrs.is_empty() {
-        return Ok(());
+        return Ok(Bridged::Filtered);
     }
     cni::setup(&cni::Options {
         instance: options.instance.clone(),

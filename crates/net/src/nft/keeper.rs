@@ -1,6 +1,6 @@
 //! Keeps one table in the kernel as it was last asked for: by differences where the kernel's state is known, whole
 //! where
-//! it is not, and hears when others break it. The service proxy has one; network policy will have another.
+//! it is not, and hears when others break it. The service proxy has one, network policies another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -42,11 +42,19 @@ pub fn run<F: Future<Output = ()>>(test: impl FnOnce(Arc<Lab>) -> F + Send + 'st
 
 /// As [`run`], but the node has no pod network yet.
 pub fn run_bare<F: Future<Output = ()>>(test: impl FnOnce(Arc<Lab>) -> F + Send + 'static) {
+    run_with(&["10.42.0.0/24"], test);
+}
+
+/// As [`run_bare`], with these ranges of pods' addresses.
+pub fn run_with<F: Future<Output = ()>>(
+    ranges: &'static [&'static str],
+    test: impl FnOnce(Arc<Lab>) -> F + Send + 'static,
+) {
     assert!(nix::unistd::geteuid().is_root(), "these tests make network namespaces: run them as root");
     let number = LABS.fetch_add(1, Ordering::Relaxed);
     let prefix = format!("pnt-{}-{number}", std::process::id());
     std::thread::spawn(move || {
-        let lab = Arc::new(Lab::new(&prefix));
+        let lab = Arc::new(Lab::new(&prefix, ranges));
         enter(&lab.node);
         // Whatever the machine's default is: the pod network has to see to bridged packets itself.
         links::sysctl("net/bridge/bridge-nf-call-iptables", "0").unwrap();
@@ -101,17 +109,18 @@ pub struct LabPod {
     pub name: String,
     pub netns: String,
     pub ip: IpAddr,
+    pub ips: Vec<IpAddr>,
     pub attachment: Attachment,
 }
 
 impl Lab {
-    fn new(prefix: &str) -> Self {
+    fn new(prefix: &str, ranges: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cidr = |text: &str| text.parse().unwrap();
         let network = cni::Options {
             instance: "pintle".into(),
-            pod_cidrs: vec![cidr("10.42.0.0/24")],
-            cluster_cidrs: vec![cidr("10.42.0.0/16")],
+            pod_cidrs: ranges.iter().map(|range| cidr(range)).collect(),
+            cluster_cidrs: ranges.iter().map(|range| cidr(&range.replace("0/24", "0/16"))).collect(),
             conf_dir: dir.path().join("net.d"),
             bin_dirs: cni::BIN_DIRS.map(PathBuf::from).to_vec(),
             lease_dir: dir.path().join("leases"),
@@ -178,19 +187,24 @@ impl Lab {
         };
         let conflist = cni::conflist(&self.network);
         let ips = cni::plugins::add(&conflist, &self.network.bin_dirs, &attachment).await.unwrap();
-        LabPod { name, netns, ip: ips[0], attachment }
+        LabPod { name, netns, ip: ips[0], ips, attachment }
     }
 
     /// A server in a namespace: says its name and the client's address, then echoes lines; over UDP per datagram.
     pub fn serve(&self, namespace: &str, name: &str, port: u16) {
+        self.serve_at("0.0.0.0", namespace, name, port);
+    }
+
+    /// As [`Lab::serve`], on that address: `::` is both families.
+    pub fn serve_at(&self, any: &'static str, namespace: &str, name: &str, port: u16) {
         let (namespace, name, mut stop) = (namespace.to_owned(), name.to_owned(), self.stop.subscribe());
         let (ready, started) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             enter(&namespace);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let tcp = tokio::net::TcpListener::bind(("0.0.0.0", port)).await.unwrap();
-                let udp = tokio::net::UdpSocket::bind(("0.0.0.0", port)).await.unwrap();
+                let tcp = tokio::net::TcpListener::bind((any, port)).await.unwrap();
+                let udp = tokio::net::UdpSocket::bind((any, port)).await.unwrap();
                 ready.send(()).unwrap();
                 let clients = base::TaskGroup::new();
                 let mut buffer = [0; 2048];
@@ -250,6 +264,16 @@ impl Connection {
         let mut line = String::new();
         self.0.read_line(&mut line)?;
         Ok(line.trim_end().to_owned())
+    }
+
+    pub fn line_within(&mut self, limit: Duration) -> std::io::Result<String> {
+        self.0.get_ref().set_read_timeout(Some(limit))?;
+        self.line()
+    }
+
+    pub fn say_within(&mut self, text: &str, limit: Duration) -> std::io::Result<String> {
+        self.0.get_mut().write_all(format!("{text}\n").as_bytes())?;
+        self.line_within(limit)
     }
 
     pub fn say(&mut self, text: &str) -> std::io::Result<String> {

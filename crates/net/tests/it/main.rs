@@ -6,5 +6,6 @@
 mod dns;
 mod lab;
 mod pod_network;
+mod policies;
 mod services;
 mod wired;

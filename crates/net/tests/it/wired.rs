@@ -38,6 +38,8 @@ fn a_node_gets_its_network_from_the_api_objects() {
             namespaces: Reflector::detached(),
             nodes: Reflector::detached(),
             pods: Reflector::detached(),
+            all_pods: Reflector::detached(),
+            policies: Reflector::detached(),
         };
         let options = Options {
             instance: "pintle".into(),
@@ -62,6 +64,8 @@ fn a_node_gets_its_network_from_the_api_objects() {
         sources.slices.replace(Vec::new());
         sources.namespaces.replace(vec![namespace("default")]);
         sources.pods.replace(Vec::new());
+        sources.all_pods.replace(Vec::new());
+        sources.policies.replace(Vec::new());
         within(handle.proxy.ready()).await;
         within(handle.dns.ready()).await;
         assert!(!handle.has_pod_network(), "the node has no range yet");
