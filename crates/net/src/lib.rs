@@ -1,9 +1,10 @@
-//! The node's network: service proxy and network policies on nftables, the pod network through the standard CNI plugins,
-//! and cluster DNS.
+//! The node's network: service proxy and network policies on nftables, the pod network through the standard CNI
+//! plugins, and cluster DNS.
 //!
 //! State is compiled, then applied: Services, EndpointSlices and Pods come in through a [`feed::Feed`], what policies
-//! look at through a [`policy::Feed`]; pure functions make nftables tables or a DNS answer of them; small actors bring the result into the kernel or onto the wire. The
-//! core knows nothing of how the objects arrive: only `run` knows the API client.
+//! look at through a [`policy::Feed`]; pure functions make nftables tables or a DNS answer of them; small actors bring
+//! the result into the kernel or onto the wire. The core knows nothing of how the objects arrive: only `run` knows the
+//! API client.
 //!
 //! This crate never writes to the API, and touches nothing in the kernel that does not carry its instance's name.
 

@@ -56,15 +56,15 @@ pub async fn ensure_bridge(bridge: &Bridge<'_>) -> Result<Bridged> {
 }
 
 /// A pod that reaches a neighbour through a Service is answered over the bridge directly: the kernel has to show such
-/// packets to netfilter, or the answer comes from the wrong address. Network policies between neighbours need it too. The
-/// bridge's own switch is set, so that no other bridge of the machine changes; all bridges' only where it has none.
+/// packets to netfilter, or the answer comes from the wrong address. Network policies between neighbours need it too.
+/// The bridge's own switch is set, so that no other bridge of the machine changes; all bridges' only where it has none.
 async fn filter_bridged_packets(name: &str) -> Result<Bridged> {
     if !Path::new("/proc/sys/net/bridge").exists() {
         let loaded = command::output("modprobe", &["br_netfilter"], &[], "").await.is_ok_and(|output| output.success);
         if !loaded {
             tracing::warn!(
-                "the kernel module br_netfilter is not there: pods do not reach Services that are served by pods of the \
-                 same node, and network policies do not hold between pods of the same node"
+                "the kernel module br_netfilter is not there: pods do not reach Services that are served by pods of \
+                 the same node, and network policies do not hold between pods of the same node"
             );
             return Ok(Bridged::Unfiltered);
         }

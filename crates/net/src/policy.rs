@@ -160,9 +160,9 @@ pub struct Service {
 }
 
 impl Service {
-    /// An actor that keeps the kernel as `feed` says. It waits until everything has been listed, so that what the kernel
-    /// holds from before a restart stays until then. Needs a tokio runtime, and works on the calling thread's network
-    /// namespace.
+    /// An actor that keeps the kernel as `feed` says. It waits until everything has been listed, so that what the
+    /// kernel holds from before a restart stays until then. Needs a tokio runtime, and works on the calling thread's
+    /// network namespace.
     pub fn new(options: Options, feed: Feed, clock: Clock) -> (Self, Handle) {
         let (applied, applied_seen) = watch::channel(None);
         let (enforcement, enforcement_seen) = watch::channel(Enforcement::Starting);

@@ -17,6 +17,7 @@ use crate::config::field::Known;
 use crate::config::security::Host;
 use crate::events::Events;
 use crate::image::Images;
+use crate::network::Network;
 use crate::objects::Objects;
 use crate::pod_certificates::PodCertificates;
 use crate::pods::Pods;
@@ -55,6 +56,8 @@ pub struct Agent {
     pub pod_certificates: PodCertificates,
     pub volumes: Volumes,
     pub cgroups: Option<Cgroups>,
+    /// The pods' network; `None`: it has no say in when a pod may begin.
+    pub network: Option<Arc<dyn Network>>,
     pub services: Reflector<Service>,
     pub pods: Arc<Pods>,
     /// Wakes the node's status: something about the runtime changed.

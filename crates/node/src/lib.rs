@@ -36,11 +36,13 @@ mod websocket;
 
 mod admission;
 mod agent;
+pub mod network;
 pub mod pods;
 pub mod run;
 pub mod server;
 pub mod state;
 
 pub use cleanup::cleanup;
+pub use network::Network;
 pub use pods::Pods;
 pub use run::{Error, Handle, Options, run};

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::agent::Agent;
+use crate::network::Enforcement;
 use crate::status::whole_seconds;
 use condition::Reading;
 
@@ -52,6 +53,16 @@ pub struct Registration {
     pub hostname: String,
 }
 
+/// Waits for what the network says of policies to change; for ever if nobody says anything (any more).
+async fn changed(enforcement: &mut Option<watch::Receiver<Enforcement>>) {
+    if let Some(seen) = enforcement
+        && seen.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
 /// The node's actor.
 pub struct Service {
     agent: Arc<Agent>,
@@ -62,12 +73,22 @@ pub struct Service {
     images: Option<(Vec<ContainerImage>, Timestamp)>,
     /// The pod CIDR the runtime was told.
     cidr_told: Option<String>,
+    enforcement: Option<watch::Receiver<Enforcement>>,
 }
 
 impl Service {
     /// An actor for the node; `ready` is told whether it is.
     pub fn new(agent: Arc<Agent>, registration: Registration, ready: watch::Sender<bool>) -> Self {
-        Self { agent, registration, ready, conditions: Vec::new(), told: None, images: None, cidr_told: None }
+        Self {
+            enforcement: agent.network.as_ref().map(|network| network.enforcement()),
+            agent,
+            registration,
+            ready,
+            conditions: Vec::new(),
+            told: None,
+            images: None,
+            cidr_told: None,
+        }
     }
 
     /// Registers the node and keeps its status true, until its group ends.
@@ -101,6 +122,7 @@ impl Service {
             tokio::select! {
                 () = self.agent.clock.sleep(pause) => {}
                 () = self.agent.node_look.notified() => {}
+                () = changed(&mut self.enforcement) => {}
             }
         }
     }
@@ -175,7 +197,8 @@ impl Service {
         let handlers = runtime.as_ref().map(|r| r.runtime_handlers.clone()).unwrap_or_default();
         let data_dir = self.agent.facts.data_dir.clone();
         let machine = tokio::task::spawn_blocking(move || machine::pressure(&data_dir)).await.unwrap_or_default();
-        let reading = Reading { runtime: &runtime, machine: &machine };
+        let policies = self.enforcement.as_mut().map(|seen| seen.borrow_and_update().clone());
+        let reading = Reading { runtime: &runtime, machine: &machine, policies: policies.as_ref() };
         let conditions = condition::conditions(&reading, &self.conditions, now);
         let images = self.images(now, runtime.is_ok()).await;
         let status = self.status(&handlers, conditions.clone(), images);

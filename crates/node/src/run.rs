@@ -15,6 +15,7 @@ use crate::cgroup::Cgroups;
 use crate::config::{dns, security};
 use crate::events::Events;
 use crate::image::Images;
+use crate::network::Network;
 use crate::node::{Registration, Service, lease, machine};
 use crate::objects::Objects;
 use crate::pod_certificates::PodCertificates;
@@ -74,6 +75,8 @@ pub struct Options {
     pub pods_max: u32,
     /// Sandboxes and containers made at once; more only queue up in the runtime.
     pub starts_max: usize,
+    /// The pods' network, if it has a say in when a pod may begin.
+    pub network: Option<Arc<dyn Network>>,
     /// The node's resolver configuration; upstream's default is `/etc/resolv.conf`.
     pub resolv_conf: PathBuf,
 }
@@ -148,6 +151,7 @@ pub async fn run(options: Options) -> Result<Handle, Error> {
         pod_certificates,
         volumes,
         cgroups,
+        network: options.network.clone(),
         services: Reflector::start(client.clone(), ListOptions::default(), random.clone(), &tasks),
         pods: Arc::default(),
         node_look: Notify::new(),

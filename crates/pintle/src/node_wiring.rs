@@ -16,6 +16,8 @@ use crate::cli::Place;
 use crate::layout::Layout;
 use crate::server::{Common, client_of};
 
+mod policies;
+
 /// Sandboxes and containers made at once: with more, the runtime only queues.
 const STARTS_MAX: usize = 10;
 
@@ -50,6 +52,7 @@ pub async fn start(common: &Common, authority: &Arc<Authority>, server: &Arc<Ser
         None => default_name()?,
     };
     let network = start_network(common, server, &node_name)?;
+    let enforcement = policies::Network::start(&network.policy, &common.tasks);
     let runtime = start_runtime(common).await?;
     let user = format!("system:node:{node_name}");
     let options = node::Options {
@@ -73,6 +76,7 @@ pub async fn start(common: &Common, authority: &Arc<Authority>, server: &Arc<Ser
         taints: Vec::new(),
         pods_max: 110,
         starts_max: STARTS_MAX,
+        network: Some(Arc::new(enforcement)),
         resolv_conf: "/etc/resolv.conf".into(),
     };
     let handle = node::run(options).await.context("the node agent")?;

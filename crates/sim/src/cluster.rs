@@ -158,6 +158,7 @@ impl Cluster {
             taints: Vec::new(),
             pods_max: 110,
             starts_max: 16,
+            network: None,
             resolv_conf: "/nonexistent".into(),
         };
         let handle = node::run(options).await.with_context(|| format!("starting {name}"))?;

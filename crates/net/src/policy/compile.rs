@@ -1,7 +1,7 @@
 //! The model as an nftables table. Pure.
 //!
-//! Connections are judged, not packets: rules look at what conntrack remembers of the connection (who opened it, and who
-//! answers it, after a Service's address was rewritten), which is the same for every packet in both directions. So
+//! Connections are judged, not packets: rules look at what conntrack remembers of the connection (who opened it, and
+//! who answers it, after a Service's address was rewritten), which is the same for every packet in both directions. So
 //! answers need no rule of their own, and a policy that changes holds for connections that are open already: their next
 //! packet is judged by the new rules.
 //!
@@ -36,8 +36,8 @@ pub struct Facts {
 const EGRESS: i32 = -20;
 /// After [`EGRESS`]: both ends have to agree.
 const INGRESS: i32 = -10;
-/// Neighbour discovery, router discovery and multicast groups: without them there is no IPv6 at all. By number, as older
-/// nft knows the names of some only.
+/// Neighbour discovery, router discovery and multicast groups: without them there is no IPv6 at all. By number, as
+/// older nft knows the names of some only.
 const DISCOVERY: &str = "meta l4proto ipv6-icmp icmpv6 type { 130, 131, 132, 133, 134, 135, 136, 137, 143 } accept";
 
 /// Compiles the whole table. Equal inputs give equal tables.
@@ -163,7 +163,8 @@ impl Compiler<'_> {
         self.sets(&format!("{word}-isolated"), "", std::iter::empty());
         self.sets(&format!("{word}-self"), "self", std::iter::empty());
 
-        // Packets that conntrack cannot place in a connection cannot be judged: isolated pods neither send nor get them.
+        // Packets that conntrack cannot place in a connection cannot be judged: isolated pods neither send nor get
+        // them.
         let unplaced = format!("{word}-unplaced");
         let end = if direction == Direction::Egress { "saddr" } else { "daddr" };
         let drops =

@@ -1,8 +1,8 @@
 //! What network policies are compiled from, as it arrives: the latest state, and a version that grows only when
 //! something that policies look at has changed. Pods tell of themselves all the time; nearly all of that is not heard.
 //!
-//! It is apart from the network's other feed because it holds every pod of the cluster in a form of its own, and neither
-//! the service proxy nor DNS is to be woken by them.
+//! It is apart from the network's other feed because it holds every pod of the cluster in a form of its own, and
+//! neither the service proxy nor DNS is to be woken by them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -197,8 +197,8 @@ impl Feed {
         self.change(|inputs| std::mem::replace(&mut inputs.unseen, why.clone()) != why);
     }
 
-    /// Takes in what the node knows of a pod of its own before the API does: its addresses. Returns the version that the
-    /// kernel has to have reached before the pod may begin; `None`: no policy holds for it.
+    /// Takes in what the node knows of a pod of its own before the API does: its addresses. Returns the version that
+    /// the kernel has to have reached before the pod may begin; `None`: no policy holds for it.
     pub fn admit(&self, pod: &Pod, ips: &[IpAddr]) -> Option<u64> {
         let peer = Peer::of(pod, &self.node_name)?;
         let peer = Peer { local: true, ..peer.with_ips(ips.iter().copied()) };

@@ -22,6 +22,9 @@ const SILENCE: Duration = Duration::from_millis(400);
 struct Rules {
     feed: policy::Feed,
     handle: policy::Handle,
+    /// What the service proxy beside them goes by.
+    services: Feed,
+    proxy: net::proxy::Handle,
 }
 
 impl Rules {
@@ -44,12 +47,12 @@ impl Rules {
             namespace("other", "b"),
             namespace("kube-system", "system"),
         ]);
-        let mut rules = Self { feed, handle };
-        rules.hold().await;
         let services = Feed::new();
         services.replace_services([]);
         services.replace_slices([]);
-        lab.proxy(&services, tasks).await;
+        let proxy = lab.proxy(&services, tasks).await;
+        let mut rules = Self { feed, handle, services, proxy };
+        rules.hold().await;
         rules
     }
 
@@ -330,12 +333,12 @@ fn services_are_judged_by_the_pod_behind_them() {
                 pod(&stranger, "default", "stranger", json!([])),
             ])
             .await;
-        let services = Feed::new();
         let ports = json!([{"port": 80, "nodePort": 30080, "protocol": "TCP"}]);
-        services
+        rules
+            .services
             .replace_services([service("web", json!({"type": "NodePort", "clusterIP": "10.43.0.7", "ports": ports}))]);
-        services.replace_slices([slice("web", 8080, "TCP", &[&web])]);
-        lab.proxy(&services, &tasks).await;
+        rules.services.replace_slices([slice("web", 8080, "TCP", &[&web])]);
+        within(rules.proxy.caught_up(&rules.services)).await;
         let allow = json!({"podSelector": {"matchLabels": {"role": "web"}}, "ingress": [{
             "from": [{"podSelector": {"matchLabels": {"role": "friend"}}}], "ports": [{"port": 8080}]}]});
         rules.policy("allow", allow).await;

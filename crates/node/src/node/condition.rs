@@ -6,14 +6,18 @@ use cri::v1;
 
 use super::machine::Pressure;
 use super::time;
+use crate::network::{CONDITION, Enforcement};
 
 /// What the conditions are read from.
 pub struct Reading<'a> {
     pub runtime: &'a cri::Result<v1::StatusResponse>,
     pub machine: &'a Pressure,
+    /// What is known of network policies; `None`: they are somebody else's to enforce.
+    pub policies: Option<&'a Enforcement>,
 }
 
-/// All conditions, `Ready` last; times of transition are kept from `old`.
+/// All conditions, `Ready` behind upstream's others and what is not upstream's last; times of transition are kept from
+/// `old`.
 pub fn conditions(reading: &Reading<'_>, old: &[NodeCondition], now: Timestamp) -> Vec<NodeCondition> {
     let machine = reading.machine;
     let pressure = |type_, holds: bool, yes: (&str, &str), no: (&str, &str)| {
@@ -28,7 +32,7 @@ pub fn conditions(reading: &Reading<'_>, old: &[NodeCondition], now: Timestamp) 
     } else {
         (false, "KubeletNotReady", format!("[{}]", problems.join(", ")))
     };
-    vec![
+    let mut all = vec![
         pressure(
             "MemoryPressure",
             machine.memory,
@@ -48,7 +52,12 @@ pub fn conditions(reading: &Reading<'_>, old: &[NodeCondition], now: Timestamp) 
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),
         condition("Ready", ready, reason, message, old, now),
-    ]
+    ];
+    if let Some(Enforcement { whole, reason, message }) = reading.policies {
+        let status = whole.map_or("Unknown", |whole| if whole { "True" } else { "False" });
+        all.push(condition_of(CONDITION, status, reason, message.clone(), old, now));
+    }
+    all
 }
 
 /// Why the node is not ready.
@@ -81,7 +90,17 @@ fn condition(
     old: &[NodeCondition],
     now: Timestamp,
 ) -> NodeCondition {
-    let status = if holds { "True" } else { "False" };
+    condition_of(type_, if holds { "True" } else { "False" }, reason, message, old, now)
+}
+
+fn condition_of(
+    type_: &str,
+    status: &str,
+    reason: &str,
+    message: String,
+    old: &[NodeCondition],
+    now: Timestamp,
+) -> NodeCondition {
     let same = old.iter().find(|c| c.type_ == type_ && c.status == status);
     NodeCondition {
         type_: type_.to_owned(),
@@ -114,11 +133,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_network_policies_is_a_condition_of_its_own() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let later: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
+        let of = |whole, message: &str, old: &[NodeCondition], at| {
+            let policies = Enforcement { whole, reason: "Reason", message: message.into() };
+            let reading = Reading { runtime: &status(true), machine: &Pressure::default(), policies: Some(&policies) };
+            conditions(&reading, old, at)
+        };
+        let unknown = of(None, "", &[], now);
+        assert_eq!((unknown[4].type_.as_str(), unknown[4].status.as_str()), (CONDITION, "Unknown"));
+        let part = of(Some(false), "not all", &unknown, later);
+        assert_eq!((part[4].status.as_str(), part[4].message.as_deref()), ("False", Some("not all")));
+        assert_ne!(part[4].last_transition_time, unknown[4].last_transition_time);
+        assert_eq!(of(Some(true), "", &[], now)[4].status, "True");
+        assert!(is_ready(&part), "a node that cannot enforce them says so, and runs pods that have none");
+    }
+
+    #[test]
     fn readiness_follows_the_runtime() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let later: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
         let of = |runtime: &cri::Result<v1::StatusResponse>, old: &[NodeCondition], at| {
-            conditions(&Reading { runtime, machine: &Pressure::default() }, old, at)
+            conditions(&Reading { runtime, machine: &Pressure::default(), policies: None }, old, at)
         };
         let up = of(&status(true), &[], now);
         assert!(is_ready(&up));

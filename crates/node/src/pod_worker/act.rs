@@ -179,7 +179,11 @@ impl Job {
             images_ready.store(true, Ordering::Release);
             images
         };
-        let (sandbox, images) = tokio::join!(self.sandbox(attempt, &images_ready), images);
+        let sandbox = async {
+            let made = self.sandbox(attempt, &images_ready).await?;
+            self.isolate(&made.0).await.then_some(made)
+        };
+        let (sandbox, images) = tokio::join!(sandbox, images);
         let Some((sandbox, mut permit)) = sandbox else {
             outcome.failed = true;
             return;
@@ -265,6 +269,20 @@ impl Job {
                 let message = format!("Failed to create pod sandbox: {error}");
                 self.event(Severity::Warning, "FailedCreatePodSandBox", message);
                 None
+            }
+        }
+    }
+
+    /// Waits until the network policies of the pod hold for its addresses: no container begins before.
+    async fn isolate(&self, sandbox: &Sandbox) -> bool {
+        let Some(network) = self.agent.network.as_ref().filter(|_| !pod::is_host_network(&self.pod)) else {
+            return true;
+        };
+        match network.admit(self.pod.clone(), sandbox.ips.clone()).await {
+            Ok(()) => true,
+            Err(error) => {
+                self.event(Severity::Warning, "NetworkNotReady", format!("network is not ready: {error}"));
+                false
             }
         }
     }

@@ -68,6 +68,7 @@ impl Lab {
             taints: Vec::new(),
             pods_max: 110,
             starts_max: 4,
+            network: None,
             resolv_conf: "/dev/null".into(),
         })
         .await

@@ -99,6 +99,10 @@ async fn show(client: &Client, layout: &Layout) -> Result<ExitCode> {
     for node in &nodes.items {
         let state = if is_ready(node) { "Ready".to_owned() } else { format!("NotReady: {}", why_not_ready(node)) };
         println!("node       {} {state}", node.name());
+        if let Some(said) = condition(node, node::network::CONDITION).filter(|said| said.status != "True") {
+            let why = said.message.as_deref().unwrap_or_default();
+            println!("policies   {} does not enforce all NetworkPolicies: {why}", node.name());
+        }
     }
     let phase = |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.clone()).unwrap_or_else(|| "Pending".into());
     let running = pods.items.iter().filter(|pod| phase(pod) == "Running").count();

@@ -21,6 +21,7 @@ mod kms;
 mod kms_plugin;
 mod kube_rs;
 mod leftovers;
+mod network_policies;
 mod pod_certificates;
 mod pods;
 mod restart;

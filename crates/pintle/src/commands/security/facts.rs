@@ -10,7 +10,7 @@ use api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
     ValidatingWebhookConfiguration,
 };
-use api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount};
+use api::core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use api::flowcontrol::v1::FlowSchema;
 use api::networking::v1::NetworkPolicy;
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -54,6 +54,7 @@ pub struct Objects {
     pub pods: Known<Vec<Arc<Pod>>>,
     pub services: Known<Vec<Arc<Service>>>,
     pub network_policies: Known<Vec<Arc<NetworkPolicy>>>,
+    pub nodes: Known<Vec<Arc<Node>>>,
     pub secrets: Known<Vec<SecretHead>>,
     pub root_cas: Known<Vec<Arc<ConfigMap>>>,
     pub flow_schemas: Known<usize>,
@@ -250,6 +251,7 @@ async fn objects(client: &Client) -> Objects {
         pods: listed(client).await,
         services: listed(client).await,
         network_policies: listed(client).await,
+        nodes: listed(client).await,
         secrets,
         root_cas: root_cas(client).await,
         flow_schemas: listed::<FlowSchema>(client).await.map(|all| all.len()),

@@ -1,7 +1,10 @@
 //! 5.3: network policies.
 
 use super::facts::{Facts, known};
-use super::{Check, Decided, Group, not_applicable, pod_security, warn, warn_of};
+use super::{Check, Decided, Group, not_applicable, pod_security, warn_of};
+
+/// The condition in which a node says whether NetworkPolicies hold there.
+const ENFORCED: &str = node::network::CONDITION;
 
 pub static GROUP: Group = Group {
     id: "5.3",
@@ -16,10 +19,25 @@ fn enforced(facts: &Facts) -> Decided {
     if !facts.has_node()? {
         return not_applicable("no node runs here");
     }
-    warn(
-        "this version of Pintle keeps NetworkPolicies and does not enforce them",
-        "pintle version # nothing changes this but a newer version",
-    )
+    let mut offenders = Vec::new();
+    for node in known(&facts.objects.nodes)? {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let status = node.status.as_ref();
+        let said = status.and_then(|status| status.conditions.iter().flatten().find(|c| c.type_ == ENFORCED));
+        let (why, remedy) = match said {
+            Some(said) if said.status == "True" => continue,
+            Some(said) => {
+                let why = said.message.clone().unwrap_or_default();
+                let bridged = said.reason.as_deref() == Some("PoliciesPartlyApplied");
+                let remedy = if bridged { "modprobe br_netfilter # on that node" } else { "" };
+                (format!("node {name}: {why}"), remedy.to_owned())
+            }
+            None => (format!("node {name} does not say whether it enforces them"), String::new()),
+        };
+        let look = format!("kubectl describe node {name} # its condition {ENFORCED}, and the log there");
+        offenders.push((why, if remedy.is_empty() { look } else { remedy }));
+    }
+    warn_of(offenders, "every node says that it enforces them")
 }
 
 fn everywhere(facts: &Facts) -> Decided {

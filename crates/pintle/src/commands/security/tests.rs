@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use api::core::v1::{Namespace, Pod};
 use api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::doors::{Agreed, Doors, Seen};
 use super::facts::{File, Objects, SecretHead};
@@ -85,6 +85,7 @@ fn facts() -> Facts {
             pods: Ok(Vec::new()),
             services: Ok(Vec::new()),
             network_policies: Ok(Vec::new()),
+            nodes: Ok(Vec::new()),
             secrets: Ok(Vec::new()),
             root_cas: Ok(Vec::new()),
             flow_schemas: Ok(13),
@@ -267,6 +268,37 @@ fn pods_are_judged_with_their_namespaces() {
     // What is the cluster's own may be what it must.
     spoilt.objects.pods = Ok(vec![pod("kube-system", json!({"privileged": true}), json!({}))]);
     only(&spoilt, &[]);
+}
+
+#[test]
+fn nodes_are_believed_about_network_policies() {
+    let mut spoilt = facts();
+    spoilt.flags.as_mut().unwrap().insert("no-agent".into(), "false".into());
+    let judged = |spoilt: &Facts| {
+        let check = network::GROUP.checks.iter().find(|check| check.id == "5.3.1").unwrap();
+        (check.decide)(spoilt).unwrap()
+    };
+    let node =
+        |conditions: Value| Ok(vec![object(json!({"metadata": {"name": "n"}, "status": {"conditions": conditions}}))]);
+    let said = |status: &str, reason: &str, message: &str| {
+        json!([{"type": "Ready", "status": "True"},
+            {"type": "NetworkPolicyEnforced", "status": status, "reason": reason, "message": message}])
+    };
+    spoilt.objects.nodes = node(said("True", "PoliciesApplied", "they are"));
+    assert_eq!(judged(&spoilt).word(), "PASS");
+    spoilt.objects.nodes = node(said("False", "PoliciesPartlyApplied", "not on the bridge"));
+    assert_eq!(judged(&spoilt).why(), "node n: not on the bridge");
+    assert_eq!(judged(&spoilt).mend(), Some("modprobe br_netfilter # on that node"));
+    for (conditions, why) in [
+        (said("False", "PoliciesNotApplied", "nft is missing"), "node n: nft is missing"),
+        (said("Unknown", "Starting", "not listed"), "node n: not listed"),
+        (json!([]), "node n does not say whether it enforces them"),
+    ] {
+        spoilt.objects.nodes = node(conditions);
+        let judged = judged(&spoilt);
+        assert_eq!((judged.word(), judged.why()), ("WARN", why));
+        assert!(judged.mend().unwrap().starts_with("kubectl describe node n"));
+    }
 }
 
 #[test]
