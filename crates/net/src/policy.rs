@@ -8,6 +8,7 @@
 
 pub mod compile;
 pub mod feed;
+pub mod guard;
 pub mod model;
 pub mod peer;
 pub mod rule;
@@ -248,5 +249,6 @@ impl Service {
 
 /// Removes everything the policies of `instance` have put into the kernel.
 pub async fn cleanup(instance: &str) -> Result<()> {
-    kernel::remove(&names::policy_table(instance)).await
+    let removed = kernel::remove(&names::policy_table(instance)).await;
+    guard::cleanup(instance).await.and(removed)
 }

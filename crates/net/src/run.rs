@@ -27,6 +27,10 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(300);
 /// What policies do not reach where the kernel does not show netfilter what a bridge passes on.
 const UNSEEN: &str = "connections between pods of this node pass unseen: the kernel module br_netfilter is not there";
 
+/// What passes where the kernel has no nftables for bridges.
+const UNGUARDED: &str =
+    "VLAN-tagged frames between pods of this node pass unseen: the kernel has no nftables for bridges";
+
 /// Settings of a node's network.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -338,9 +342,9 @@ async fn keep_links(
         feed.set_node(wanted.zone.clone(), wanted.pod_cidrs.clone());
         let result = ensure_links(&options, &wanted).await;
         let wait = match result {
-            Ok(bridged) => {
+            Ok(unseen) => {
                 backoff.reset();
-                policies.set_unseen((bridged == Bridged::Unfiltered).then(|| UNSEEN.to_owned()));
+                policies.set_unseen(unseen);
                 ready.send_replace(options.pod_network.is_none() || !wanted.pod_cidrs.is_empty());
                 CHECK_INTERVAL
             }
@@ -386,15 +390,21 @@ impl Wanted {
     }
 }
 
-/// A pod network that somebody else makes, or that is not there yet, is taken to be filtered.
-async fn ensure_links(options: &Options, wanted: &Wanted) -> Result<Bridged> {
+/// Why some connections of pods never meet policies; `None`: all do, as it is taken to be of a pod network that
+/// somebody else makes.
+async fn ensure_links(options: &Options, wanted: &Wanted) -> Result<Option<String>> {
     ensure_service_link(options).await?;
-    let Some(network) = &options.pod_network else { return Ok(Bridged::Filtered) };
+    let Some(network) = &options.pod_network else { return Ok(None) };
     routes::apply(&wanted.routes, names::route_metric(&options.instance)).await?;
     if wanted.pod_cidrs.is_empty() {
-        return Ok(Bridged::Filtered);
+        return Ok(None);
     }
-    cni::setup(&cni::Options {
+    let guarded = policy::guard::ensure(&options.instance, &names::bridge(&options.instance)).await;
+    let unguarded = guarded.err().map(|error| {
+        tracing::warn!(error = &error as &dyn std::error::Error, "{UNGUARDED}");
+        UNGUARDED.to_owned()
+    });
+    let bridged = cni::setup(&cni::Options {
         instance: options.instance.clone(),
         pod_cidrs: wanted.pod_cidrs.clone(),
         cluster_cidrs: options.cluster_cidrs.clone(),
@@ -403,5 +413,6 @@ async fn ensure_links(options: &Options, wanted: &Wanted) -> Result<Bridged> {
         lease_dir: network.lease_dir.clone(),
         mtu_bytes: network.mtu_bytes,
     })
-    .await
+    .await?;
+    Ok(if bridged == Bridged::Unfiltered { Some(UNSEEN.to_owned()) } else { unguarded })
 }

@@ -464,6 +464,69 @@ fn both_families_are_enforced_and_no_address_leads_around() {
     });
 }
 
+/// A datagram to `to` as a frame, with a VLAN tag of the number 0 if asked for, from whoever may open a raw socket.
+fn frame(from: (&[u8; 6], std::net::Ipv4Addr), to: (&[u8; 6], std::net::Ipv4Addr), tagged: bool) -> Vec<u8> {
+    let tag: &[u8] = if tagged { &[0x81, 0, 0, 0] } else { &[] };
+    let mut header = vec![0x45, 0, 0, 20 + 8 + 5, 0, 1, 0, 0, 64, 17, 0, 0];
+    header.extend(from.1.octets());
+    header.extend(to.1.octets());
+    let sum: u32 = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    // Port 4000 to port 9999, 13 bytes, no checksum.
+    [to.0, from.0, tag, &[8, 0], &header, &[0x0f, 0xa0, 0x27, 0x0f, 0, 13, 0, 0], b"hello"].concat()
+}
+
+/// The interface's own address, by which frames are sent on it, and its hardware address.
+fn link() -> (nix::sys::socket::LinkAddr, [u8; 6]) {
+    let all = nix::ifaddrs::getifaddrs().unwrap().filter(|one| one.interface_name == "eth0");
+    let address = all.filter_map(|one| one.address?.as_link_addr().copied()).next().unwrap();
+    (address, address.addr().unwrap())
+}
+
+#[test]
+fn frames_with_a_tag_do_not_lead_around() {
+    lab::run(|lab| async move {
+        use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, sendto, socket};
+        let tasks = TaskGroup::new();
+        let (web, stranger) = (lab.pod().await, lab.pod().await);
+        let mut rules = Rules::start(&lab, &tasks, &[Family::V4]).await;
+        rules.pods(&[pod(&web, "default", "web", json!([])), pod(&stranger, "other", "x", json!([]))]).await;
+        let receiver = at(&web.netns, || UdpSocket::bind("0.0.0.0:9999").unwrap()).await;
+        let (_, to) = at(&web.netns, link).await;
+        let v4 = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => ip,
+            IpAddr::V6(_) => panic!("{ip}"),
+        };
+        let (web_ip, stranger_ip) = (v4(web.ip), v4(stranger.ip));
+        let receives = async |tagged: bool| {
+            at(&stranger.netns, move || {
+                let (address, from) = link();
+                let raw = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), None).unwrap();
+                let frame = frame((&from, stranger_ip), (&to, web_ip), tagged);
+                sendto(std::os::fd::AsRawFd::as_raw_fd(&raw), &frame, &address, MsgFlags::empty()).unwrap();
+            })
+            .await;
+            receiver.set_read_timeout(Some(SILENCE)).unwrap();
+            receiver.recv_from(&mut [0; 64]).is_ok()
+        };
+        assert!(receives(false).await, "without policies a frame is a frame");
+        rules.policy("deny", deny("Ingress")).await;
+        assert!(!receives(false).await);
+        assert!(receives(true).await, "if this fails the kernel has become stricter, and the guard is not needed");
+        policy::guard::ensure("pintle", "pintle0").await.unwrap();
+        policy::guard::ensure("pintle", "pintle0").await.unwrap();
+        assert!(!receives(true).await);
+        rules.without("deny").await;
+        assert!(receives(false).await);
+        tasks.shutdown(lab::LIMIT).await;
+        policy::cleanup("pintle").await.unwrap();
+        policy::cleanup("pintle").await.unwrap();
+        let tables = std::process::Command::new("nft").args(["list", "tables"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&tables.stdout), "table inet pintle\n", "the proxy's alone");
+    });
+}
+
 async fn at_owned<T: Send + 'static>(namespace: String, work: impl FnOnce() -> T + Send + 'static) -> T {
     at(&namespace, work).await
 }
