@@ -143,6 +143,11 @@ impl Handle {
         Err(format!("the pod's network policies are not in effect: {why}"))
     }
 
+    /// Takes back [`Handle::admit`]: the pod has no network any more.
+    pub fn release(&self, pod: &Pod) {
+        self.feed.release(pod);
+    }
+
     async fn reached(&mut self, version: u64) -> bool {
         self.applied.wait_for(|applied| applied.is_some_and(|applied| applied >= version)).await.is_ok()
     }

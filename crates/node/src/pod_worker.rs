@@ -140,6 +140,10 @@ impl Worker {
             let may_act = !self.stale && self.retry_at.is_none_or(|at| at <= now);
             if may_act && plan.finished && plan.steps.is_empty() {
                 if self.finish(&p).await {
+                    // A sandbox that died by itself was not stopped.
+                    if let Some(network) = &self.agent.network {
+                        network.release(&p);
+                    }
                     return;
                 }
             } else if may_act && plan.steps == self.done && !plan.steps.is_empty() {
@@ -252,6 +256,7 @@ impl Worker {
     /// Takes over what ran before the node agent started: it was ready if the API says so.
     fn adopt(&mut self) {
         let p = self.entry.known();
+        self.adopt_network(&p);
         let Some(old) = &p.status else { return };
         let statuses = old.container_statuses.iter().chain(&old.init_container_statuses).flatten();
         for status in statuses {
@@ -270,6 +275,20 @@ impl Worker {
             };
             self.probes.adopt(id, probed);
         }
+    }
+
+    /// Tells the network of a pod that runs already; it has been isolated since before, and waits for nothing.
+    fn adopt_network(&self, p: &Arc<Pod>) {
+        let Some(network) = self.agent.network.clone().filter(|_| !pod::is_host_network(p)) else { return };
+        if self.state.ready_sandbox().is_none() || self.state.ips().is_empty() {
+            return;
+        }
+        let (p, ips) = (p.clone(), self.state.ips().to_vec());
+        self.agent.tasks.spawn("an adopted pod's network", async move {
+            if let Err(error) = network.admit(p.clone(), ips).await {
+                tracing::warn!(pod = %pod::full_name(&p), error, "a pod that runs already may not be isolated");
+            }
+        });
     }
 
     fn follow_objects(&self, p: &Pod) {

@@ -37,6 +37,9 @@ struct Admitted {
     peer: Peer,
     /// The API has told of the pod too, so that it will tell when it is gone.
     listed: bool,
+    /// The API says that the pod is gone, or has ended. Its processes may live on for a moment: it stays isolated until
+    /// the node has taken its network away.
+    gone: bool,
 }
 
 impl Inputs {
@@ -64,7 +67,7 @@ impl Inputs {
     fn merged(&mut self, peer: Peer) -> Peer {
         match self.admitted.get_mut(&peer.key) {
             Some(admitted) if admitted.peer.uid == peer.uid => {
-                admitted.listed = true;
+                (admitted.listed, admitted.gone) = (true, false);
                 peer.with_ips(admitted.peer.ips.iter().copied())
             }
             // An address that the node gave to another pod since is no longer this one's, whatever is told of it.
@@ -77,11 +80,24 @@ impl Inputs {
         }
     }
 
-    /// Whether the pod was known.
+    /// Whether anything changed.
     fn remove(&mut self, key: &Key, uid: &str) -> bool {
-        if self.admitted.get(key).is_some_and(|admitted| admitted.peer.uid == uid) {
-            self.admitted.remove(key);
+        if let Some(admitted) = self.admitted.get_mut(key).filter(|admitted| admitted.peer.uid == uid) {
+            admitted.gone = true;
+            return false;
         }
+        self.forget(key, uid)
+    }
+
+    fn release(&mut self, key: &Key, uid: &str) -> bool {
+        if self.admitted.get(key).is_none_or(|admitted| admitted.peer.uid != uid) {
+            return false;
+        }
+        let gone = self.admitted.remove(key).is_some_and(|admitted| admitted.gone);
+        gone && self.forget(key, uid)
+    }
+
+    fn forget(&mut self, key: &Key, uid: &str) -> bool {
         let known = self.pods.get_or_insert_default();
         known.get(key).is_some_and(|peer| peer.uid == uid) && known.remove(key).is_some()
     }
@@ -166,8 +182,8 @@ impl Feed {
         self.change(|inputs| {
             let mut pods: BTreeMap<Key, Peer> =
                 all.into_iter().map(|peer| inputs.merged(peer)).map(|peer| (peer.key.clone(), peer)).collect();
-            inputs.admitted.retain(|key, admitted| !admitted.listed || pods.contains_key(key));
-            for (key, admitted) in &inputs.admitted {
+            for (key, admitted) in &mut inputs.admitted {
+                admitted.gone |= admitted.listed && pods.get(key).is_none_or(|peer| peer.uid != admitted.peer.uid);
                 pods.entry(key.clone()).or_insert_with(|| admitted.peer.clone());
             }
             inputs.pods = Some(pods);
@@ -186,7 +202,7 @@ impl Feed {
         });
     }
 
-    /// Removes one pod.
+    /// Removes one pod; what the node has admitted stays until it is released.
     pub fn delete_pod(&self, pod: &Pod) {
         let key = Key::of(&pod.metadata);
         self.change(|inputs| inputs.remove(&key, pod.metadata.uid.as_deref().unwrap_or_default()));
@@ -210,7 +226,7 @@ impl Feed {
         let listed = before.map_or(known.is_some(), |before| before.listed);
         let merged = merged.unwrap_or_else(|| peer.clone());
         inputs.reassign(&peer.key, ips);
-        inputs.admitted.insert(peer.key.clone(), Admitted { peer, listed });
+        inputs.admitted.insert(peer.key.clone(), Admitted { peer, listed, gone: false });
         if !inputs.is_complete() {
             return Some(self.version().wrapping_add(1));
         }
@@ -219,6 +235,12 @@ impl Feed {
             self.notify();
         }
         isolated.then(|| self.version())
+    }
+
+    /// Takes back [`Feed::admit`]: the pod has no network any more.
+    pub fn release(&self, pod: &Pod) {
+        let key = Key::of(&pod.metadata);
+        self.change(|inputs| inputs.release(&key, pod.metadata.uid.as_deref().unwrap_or_default()));
     }
 
     /// Works on the state as it is now; nothing can be written meanwhile.

@@ -298,6 +298,19 @@ fn an_address_belongs_to_whom_the_node_gave_it_last() {
     new["status"] = json!({"podIP": DB});
     feed.apply_pod(&typed(&new));
     assert_eq!(isolated(), ["10.42.0.77"]);
+    // It is isolated as long as it has a network, and no longer.
+    new["status"]["phase"] = "Failed".into();
+    feed.apply_pod(&typed(&new));
+    assert_eq!(isolated(), ["10.42.0.77"]);
+    feed.release(&typed(&new));
+    assert_eq!(isolated(), Vec::<String>::new());
+    // One that the API still has is released, and then deleted.
+    new["status"] = json!({});
+    new["metadata"]["uid"] = "third".into();
+    feed.apply_pod(&typed(&new));
+    feed.admit(&typed(&new), &[DB.parse().unwrap()]);
+    feed.release(&typed(&new));
+    assert_eq!(isolated(), [DB]);
     feed.delete_pod(&typed(&new));
     assert_eq!(isolated(), Vec::<String>::new());
 }

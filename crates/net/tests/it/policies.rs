@@ -409,7 +409,11 @@ fn a_pod_is_admitted_when_its_rules_hold() {
         early.metadata.annotations = Some([("a".to_owned(), "b".to_owned())].into());
         rules.pods(&[Arc::new(early.clone())]).await;
         assert!(!reaches(&client.netns, at_port(&web, 8080)).await);
+        // Nor does its end, as long as its network is there: a pod may be deleted before its processes are.
         rules.feed.delete_pod(&early);
+        rules.hold().await;
+        assert!(!reaches(&client.netns, at_port(&web, 8080)).await);
+        rules.handle.release(&early);
         rules.hold().await;
         assert!(reaches(&client.netns, at_port(&web, 8080)).await);
     });

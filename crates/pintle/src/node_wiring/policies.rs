@@ -41,6 +41,10 @@ impl node::Network for Network {
         })
     }
 
+    fn release(&self, pod: &Pod) {
+        self.policies.release(pod);
+    }
+
     fn enforcement(&self) -> watch::Receiver<Enforcement> {
         self.told.clone()
     }

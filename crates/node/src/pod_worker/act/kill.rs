@@ -84,6 +84,9 @@ impl Job {
                 }
             }
         }
+        if let Some(network) = self.agent.network.as_ref().filter(|_| stopped) {
+            network.release(&self.pod);
+        }
         stopped
     }
 }
