@@ -18,6 +18,12 @@ pub fn policy_table(instance: &str) -> String {
     format!("{}_policy", table(instance))
 }
 
+/// The nftables table beside [`policy_table`], in the `bridge` family. Named otherwise, because the kernel's
+/// notifications tell tables apart by name.
+pub fn guard_table(instance: &str) -> String {
+    format!("{}_guard", table(instance))
+}
+
 /// The bridge that the node's pods hang on, e.g. `pintle0`.
 pub fn bridge(instance: &str) -> String {
     interface(instance, "0")

@@ -19,7 +19,7 @@ pub async fn ensure(instance: &str, bridge: &str) -> Result<()> {
 }
 
 fn script(instance: &str, from: &str) -> String {
-    let table = names::policy_table(instance);
+    let table = names::guard_table(instance);
     format!(
         "add table bridge {table}\n\
          delete table bridge {table}\n\
@@ -31,7 +31,7 @@ fn script(instance: &str, from: &str) -> String {
 
 /// Removes the table. Fine if there is none.
 pub async fn cleanup(instance: &str) -> Result<()> {
-    let table = names::policy_table(instance);
+    let table = names::guard_table(instance);
     match kernel::apply(&format!("add table bridge {table}\ndelete table bridge {table}\n")).await {
         // Then there never was one.
         Err(error) if error.to_string().contains("not supported") => Ok(()),
