@@ -19,8 +19,8 @@ pub trait Network: Send + Sync + 'static {
     /// Why it is not in effect. Retryable.
     fn admit(&self, pod: Arc<Pod>, ips: Vec<String>) -> BoxFuture<'static, Result<(), String>>;
 
-    /// The pod's network has been taken away: nothing has to isolate it any more. Until then it stays isolated, whatever
-    /// the API says of it.
+    /// The pod's network has been taken away: nothing has to isolate it any more. Until then it stays isolated,
+    /// whatever the API says of it.
     fn release(&self, pod: &Pod);
 
     /// What the node says of network policies, as a condition of its own.
