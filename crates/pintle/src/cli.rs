@@ -113,6 +113,12 @@ pub struct ServerArgs {
     /// The Services' addresses
     #[arg(long, default_value = "10.43.0.0/16", value_name = "CIDR")]
     pub service_cidr: String,
+    /// The address of cluster DNS, inside the Services' addresses
+    #[arg(long, default_value = "10.43.0.10", value_name = "IP")]
+    pub cluster_dns: IpAddr,
+    /// The cluster's domain
+    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
     /// Further names and addresses the API server answers to
     #[arg(long, value_name = "NAME")]
     pub tls_san: Vec<String>,
@@ -165,12 +171,6 @@ pub struct NodeArgs {
     /// Where the CNI plugins are
     #[arg(long, default_value = "/usr/lib/cni", value_name = "DIR")]
     pub cni_bin_dir: PathBuf,
-    /// The address of cluster DNS, inside the Services' addresses
-    #[arg(long, default_value = "10.43.0.10", value_name = "IP")]
-    pub cluster_dns: IpAddr,
-    /// The cluster's domain
-    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
-    pub cluster_domain: String,
     /// The port of the node's own API (logs, exec)
     #[arg(long, default_value_t = 10250, value_name = "PORT")]
     pub kubelet_port: u16,

@@ -9,6 +9,7 @@ mod in_process;
 mod layout;
 mod node_wiring;
 mod server;
+mod settings;
 
 use std::process::ExitCode;
 

@@ -17,10 +17,12 @@ use pki::authority::Leaf;
 use store::Store;
 
 mod certificates;
+mod node;
 mod secrets;
 
 use crate::cli::ServerArgs;
 use crate::layout::Layout;
+use crate::settings::Settings;
 use crate::{in_process, node_wiring};
 
 pub use certificates::Certificates;
@@ -45,6 +47,8 @@ pub struct Common {
     pub port: u16,
     /// The API server's own address in the service network.
     pub service_ip: IpAddr,
+    /// What all nodes are told alike.
+    pub settings: Settings,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -115,8 +119,10 @@ async fn serve(arguments: ServerArgs) -> Result<ExitCode> {
     // The port first: two servers on one port must not both touch the data dir.
     let listener = http::Listener::bind(arguments.bind).await.context("--bind")?;
     let advertise_address = advertised(&arguments, listener.address());
+    let settings = Settings::of(&arguments)?;
     let common = Common {
-        service_ip: first_address(&arguments.service_cidr)?,
+        service_ip: settings.service_cidr.nth(1).context("--service-cidr: it has no addresses")?,
+        settings,
         port: listener.address().port(),
         advertise_address,
         layout,
@@ -131,7 +137,7 @@ async fn serve(arguments: ServerArgs) -> Result<ExitCode> {
     tracing::info!(took = ?started.elapsed(), address = %common.arguments.bind, "the API is ready");
     start_controllers(&common, &certificates, &server);
     if !common.arguments.no_agent {
-        node_wiring::start(&common, &certificates.authority, &server).await?;
+        node::start(&common, &certificates.authority, &server).await?;
     }
     certificates.keep(&common, &server);
     wait_for_end().await?;
@@ -189,12 +195,6 @@ fn advertised(arguments: &ServerArgs, bound: SocketAddr) -> IpAddr {
     routed.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
 }
 
-/// The first host address of a CIDR.
-fn first_address(cidr: &str) -> Result<IpAddr> {
-    let cidr: net::Cidr = cidr.parse().map_err(|_| anyhow::anyhow!("--service-cidr: {cidr} is no CIDR"))?;
-    cidr.nth(1).context("--service-cidr: it has no addresses")
-}
-
 /// Opens the store, starts the API server on it, and serves once the cluster's own objects are there.
 async fn start_api(common: &Common, certificates: &Arc<Certificates>, listener: http::Listener) -> Result<Arc<Server>> {
     let authority = &certificates.authority;
@@ -244,7 +244,7 @@ fn admission_settings(arguments: &ServerArgs, clock: Clock, random: &Random) -> 
 
 fn server_options(common: &Common, certificates: &Arc<Certificates>) -> Result<apiserver::Options> {
     let authority = &certificates.authority;
-    let issuer = format!("https://kubernetes.default.svc.{}", common.arguments.node.cluster_domain);
+    let issuer = format!("https://kubernetes.default.svc.{}", common.arguments.cluster_domain);
     let audiences = vec![issuer.clone()];
     let signer = pki::token::Signer::new(issuer.clone(), authority.service_account_key().clone());
     let keys = crate::identity::service_account_keys(common, authority.service_account_keys())?;

@@ -41,7 +41,7 @@ impl Certificates {
     pub fn open(common: &Common) -> Result<Arc<Self>> {
         let arguments = &common.arguments;
         let mut options = pki::authority::Options::new(
-            &arguments.node.cluster_domain,
+            &arguments.cluster_domain,
             &[common.service_ip],
             &node_wiring::default_name()?,
             &[common.advertise_address],
