@@ -73,6 +73,14 @@ impl Certificates {
         self.root_ca.subscribe()
     }
 
+    /// The names and addresses that the API server's certificate is for.
+    pub fn names(&self) -> Vec<String> {
+        let identity = self.authority.identity(Leaf::Server).identity();
+        let certificate = identity.certificate();
+        let addresses = certificate.ip_addresses.iter().map(IpAddr::to_string);
+        certificate.dns_names.iter().cloned().chain(addresses).collect()
+    }
+
     /// Writes the admin's kubeconfigs.
     pub fn write_kubeconfigs(&self) -> Result<()> {
         let kubeconfig = self.authority.admin_kubeconfig(&self.url, "pintle");
