@@ -91,8 +91,8 @@ struct Candidate {
     message: &'static str,
 }
 
-/// The requests that a change of a Node may let through: that node's own for serving, and when it is not Ready any more,
-/// those of machines that may want its place.
+/// The requests that a change of a Node may let through: that node's own for serving, and when it is not Ready any
+/// more, those of machines that may want its place.
 fn concerned(change: &Change<Node>, reflectors: &Reflectors, keys: &mut BTreeSet<String>) {
     let Some(user) = change.latest().map(|node| format!("system:node:{}", node.name())) else { return };
     let was_ready = change.old.as_deref().is_some_and(is_ready);
