@@ -71,6 +71,10 @@ pub enum Error {
     /// Nobody has approved the request yet. Retryable: it is taken up again.
     #[error("the request {name} has no certificate yet: see `kubectl get csr {name}`")]
     Waiting { name: String },
+    /// The request was answered so long ago that its certificate has ended, or this host's clock is wrong. Another one
+    /// is made at the next try.
+    #[error("the certificate of the request {name} ended at {end} already: is this host's clock right?")]
+    Late { name: String, end: base::Timestamp },
     /// A file cannot be read or written, or what was signed is not what was asked for.
     #[error(transparent)]
     Pki(#[from] pki::Error),

@@ -144,6 +144,9 @@ async fn route_to(server: &Address) -> Result<IpAddr> {
         socket.local_addr()
     });
     let local = local.with_context(|| format!("--node-ip: there is no route to {peer}; give the node's address"))?;
+    if local.ip().is_loopback() {
+        bail!("--node-ip: the server is reached at {peer}, where nobody else is: give the address of this node");
+    }
     Ok(local.ip())
 }
 

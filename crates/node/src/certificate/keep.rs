@@ -103,9 +103,14 @@ mod tests {
     fn most_of_a_life_is_lived() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let ca = pki::Ca::generate("ca", now, Duration::from_secs(1_000_000)).unwrap();
+        let key = pki::PrivateKey::generate().unwrap();
+        let csr = pki::csr::create(&key, "system:node:a", &["system:nodes".to_owned()], &[], &[]).unwrap();
         let renewed_after = |seconds: u64, fraction: f64| {
-            let identity = ca.issue(&pki::Request::client("a", &[], Duration::from_secs(seconds)), now).unwrap();
-            renewal_time(identity.certificate(), fraction).duration_since(now).as_secs_f64().round()
+            // As the cluster's signer does it, dated back by five minutes however short the life.
+            let usages = pki::Usages::parse(&["client auth"]).unwrap();
+            let profile = pki::Profile { usages, valid: Duration::from_secs(seconds) };
+            let signed = Certificate::from_pem(&ca.sign_csr(&csr, &profile, now).unwrap()).unwrap();
+            renewal_time(&signed, fraction).duration_since(now).as_secs_f64().round()
         };
         assert_eq!((renewed_after(100_000, 0.0), renewed_after(100_000, 1.0)), (70_000.0, 90_000.0));
         assert_eq!((renewed_after(20, 0.0), renewed_after(20, 1.0)), (14.0, 18.0));

@@ -50,6 +50,11 @@ pub async fn obtain(
         }
     };
     let identity = checked(&pem, &key, purpose, node_name, &name).inspect_err(|_| drop(files.forget_key()))?;
+    if clock.now() >= identity.not_after() {
+        // The next call asks with another key.
+        files.forget_key()?;
+        return Err(Error::Late { name, end: identity.not_after() });
+    }
     files.save(&identity, clock.now())?;
     Ok(identity)
 }

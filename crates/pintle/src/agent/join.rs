@@ -1,12 +1,13 @@
 //! Becoming a member of a cluster: with what the node has from before, or with a token.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use api::core::v1::Node;
-use base::Backoff;
+use base::{Backoff, Timestamp};
 use client::Client;
 use client::https::Https;
 use node::certificate::{self, Purpose};
@@ -27,6 +28,8 @@ const RETRY_MAX: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone)]
 pub struct Wish {
     pub token: Option<Token>,
+    /// The file of `--token-file`, which is not there: a node that has joined does not need it.
+    absent: Option<PathBuf>,
     known: Option<Known>,
 }
 
@@ -34,12 +37,17 @@ impl Wish {
     /// # Errors
     /// Names the flag, never the token.
     pub fn of(arguments: &AgentArgs) -> Result<Self> {
+        let mut absent = None;
         let (flag, text) = match (&arguments.token, &arguments.token_file) {
             (Some(token), _) => ("--token", Some(token.clone())),
-            (None, Some(path)) => {
-                let text = fs::read_to_string(path).with_context(|| format!("--token-file: {}", path.display()))?;
-                ("--token-file", Some(text))
-            }
+            (None, Some(path)) => match fs::read_to_string(path) {
+                Ok(text) => ("--token-file", Some(text)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    absent = Some(path.clone());
+                    ("--token-file", None)
+                }
+                Err(error) => return Err(error).with_context(|| format!("--token-file: {}", path.display())),
+            },
             (None, None) => ("--token", None),
         };
         let join = text.map(|text| text.trim().parse::<JoinToken>()).transpose().with_context(|| flag.to_owned())?;
@@ -55,7 +63,7 @@ impl Wish {
             }
             (None, None) => join.as_ref().and_then(|join| join.ca_hash.clone()).map(Known::Pin),
         };
-        Ok(Self { token: join.map(|join| join.token), known })
+        Ok(Self { token: join.map(|join| join.token), absent, known })
     }
 }
 
@@ -122,20 +130,7 @@ pub async fn member(home: &Home, wish: &Wish) -> Result<Member> {
         Some(kept) => Some(kept.not_after()),
         None => None,
     };
-    let Some(token) = &wish.token else {
-        match ended {
-            Some(end) => bail!(
-                "the certificate of node {} in {} ended at {end}: make a token on the server with `pintle token \
-                 create`, and start the agent with it (--token or --token-file)",
-                home.name,
-                place.display()
-            ),
-            None => bail!(
-                "--token: this node has not joined yet: make a token on the server with `pintle token create`; it \
-                 prints the command to start here"
-            ),
-        }
-    };
+    let Some(token) = &wish.token else { return Err(without_token(home, wish, ended)) };
     let known = wish.known.clone().or(ca.map(Known::Ca)).context(
         "--ca-pin or --ca-file: by what is the server to be known? `pintle token create` prints the pin. A token is \
          shown to nobody who may be somebody else",
@@ -147,6 +142,26 @@ pub async fn member(home: &Home, wish: &Wish) -> Result<Member> {
     home::write_kubeconfig(home)?;
     tracing::info!(until = %identity.not_after(), "the node {} has a certificate", home.name);
     Ok(Member::new(home, identity, trust))
+}
+
+/// A token is needed, and there is none.
+fn without_token(home: &Home, wish: &Wish, ended: Option<Timestamp>) -> anyhow::Error {
+    let flag = match &wish.absent {
+        Some(path) => format!("--token-file: {} is not there, and", path.display()),
+        None => "--token:".to_owned(),
+    };
+    let place = home.client_files().current();
+    let (name, place) = (&home.name, place.display());
+    match ended {
+        Some(end) => anyhow!(
+            "{flag} the certificate of node {name} in {place} ended at {end}: make a token on the server with `pintle \
+             token create`, and start the agent with it"
+        ),
+        None => anyhow!(
+            "{flag} this node has not joined yet: make a token on the server with `pintle token create`; it prints the \
+             command to start here"
+        ),
+    }
 }
 
 /// The server's CA, once the server is there.
@@ -195,9 +210,11 @@ async fn introduce(home: &Home, bearer: &Client, again: bool) -> Result<Identity
         match asked {
             Ok(identity) => return Ok(identity),
             Err(certificate::Error::Api(error)) if !error.is_retryable() => return Err(refused(&error)),
-            Err(error @ (certificate::Error::Api(_) | certificate::Error::Waiting { .. })) => {
-                pause(home, &mut backoff, &error.to_string()).await;
-            }
+            Err(
+                error @ (certificate::Error::Api(_)
+                | certificate::Error::Waiting { .. }
+                | certificate::Error::Late { .. }),
+            ) => pause(home, &mut backoff, &error.to_string()).await,
             Err(error) => return Err(anyhow!(error).context("the node gets no certificate")),
         }
     }

@@ -76,6 +76,13 @@ fn refusals(cluster: &Cluster) {
     let said = |words: &[String]| agent(&folder, words).run(20).fails();
     let without = said(&words[..2]);
     assert!(without.contains("--token: this node has not joined yet"), "{without}");
+    let file = cluster.scratch().join("token");
+    let flag = ["--token-file".to_owned(), file.display().to_string()];
+    let without = said(&[&words[..2], &flag].concat());
+    assert!(without.contains("token is not there, and this node has not joined yet"), "{without}");
+    fs::write(&file, "abcdef.0123456789abcdef\n").unwrap();
+    let wrong = said(&[&words[..2], &flag, &words[4..]].concat());
+    assert!(wrong.contains("the server does not accept the token"), "{wrong}");
     let without = said(&words[..4]);
     assert!(without.contains("--ca-pin or --ca-file: by what is the server to be known?"), "{without}");
     let wrong = said(&with(&words, "--token", |token| format!("{}.0123456789abcdef", &token[..6])));
@@ -151,6 +158,7 @@ fn a_machine_joins_and_stays() {
     machine.stop();
     machine.launch(&[]);
     eventually("exec after the restart", 30, || exec(&cluster));
+    cas_are_replaced(&cluster, &machine);
     starts_without_its_server(&mut cluster, &mut machine);
     certificate_ends(&cluster, &mut machine);
     works(&cluster);
@@ -224,6 +232,39 @@ fn is_renewed(cluster: &Cluster, machine: &Machine) {
     });
     assert!(own.count() >= 1, "the node asked in its own name: {requests:#}");
     assert!(!machine.logged(0).contains("following the API failed"), "{}", machine.logged(0));
+}
+
+/// The node follows when the server's CAs are replaced: it is told of the new ones, and renews its certificates.
+fn cas_are_replaced(cluster: &Cluster, machine: &Machine) {
+    let pki = machine.data_dir().join("pki");
+    let trusted = || fs::read_to_string(pki.join("server-ca.crt")).unwrap();
+    let knows = |count: usize| {
+        eventually("the CAs known to the node", 30, || {
+            let all = trusted().matches("BEGIN CERTIFICATE").count();
+            check(all == count, || all.to_string())
+        });
+    };
+    let step = |step: &str| cluster.pintle(&["certs", "rotate", "--ca", step]).run(30).ok();
+    let before = trusted();
+    step("introduce");
+    knows(2);
+    step("switch");
+    exec(cluster).unwrap();
+    let ca = fs::read_to_string(cluster.data_dir().join("pki/ca.crt")).unwrap();
+    assert_ne!(ca, before);
+    let ca = pki::Certificate::from_pem(&ca).unwrap();
+    eventually("certificates of the new CA", 90, || {
+        let of = |name: &str| {
+            let text = fs::read_to_string(pki.join(format!("{name}-current.pem"))).unwrap();
+            pki::Certificate::from_pem(&text).unwrap()
+        };
+        let both = ["kubelet-client", "kubelet-server"].map(of);
+        check(both.iter().all(|own| own.names_as_issuer(&ca)), || format!("{both:?}"))
+    });
+    step("retire");
+    knows(1);
+    eventually("exec under the new CA alone", 20, || exec(cluster));
+    wait_ready(cluster);
 }
 
 fn name_is_taken(cluster: &Cluster, machine: &Machine) {
