@@ -39,6 +39,8 @@ pub struct Options {
     pub client_ca_pem: String,
     /// The CA of the front proxy, PEM; empty without one.
     pub front_proxy_ca_pem: String,
+    /// What all nodes are told alike; empty: nobody keeps it.
+    pub node_settings: BTreeMap<String, String>,
     /// Roles and bindings of components that this crate does not know (controllers).
     pub extra: Vec<(ClusterRole, ClusterRoleBinding)>,
 }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use api::{Call, Reply, WatchEvent};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
@@ -23,9 +24,11 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(65);
 
 /// Where the API server is and who we are to it.
 pub struct Https {
-    inner: Arc<Inner>,
+    inner: ArcSwap<Inner>,
+    tls: Arc<rustls::ClientConfig>,
 }
 
+/// One connection, made when it is first needed, and again when it broke.
 struct Inner {
     client: hyper_util::client::legacy::Client<Connector, Full<Bytes>>,
     /// `https://host:port`, without a trailing slash.
@@ -36,29 +39,27 @@ struct Inner {
 impl Https {
     /// `server` is `https://HOST:PORT`; `tls` carries the CA and, if any, the client certificate.
     pub fn new(server: &str, tls: Arc<rustls::ClientConfig>, bearer_token: Option<String>) -> Self {
-        let connector = Connector { tls: TlsConnector::from(tls) };
-        let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .http2_only(true)
-            .http2_initial_stream_window_size(1 << 20)
-            // Many watches share the connection: a small window would let one that is not read stop the others.
-            .http2_initial_connection_window_size(8 << 20)
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_keep_alive_timeout(Duration::from_secs(15))
-            .timer(hyper_util::rt::TokioTimer::new())
-            .build(connector);
         let server = server.trim_end_matches('/').to_owned();
-        Self { inner: Arc::new(Inner { client, server, bearer_token }) }
+        let inner = Inner { client: connection(&tls), server, bearer_token };
+        Self { inner: ArcSwap::from_pointee(inner), tls }
     }
-}
 
-impl Https {
+    /// Calls that begin from now on take a connection of their own, with the client certificate there is now: the
+    /// server knows a connection by the certificate it was made with. Calls and watches under way go on where they are,
+    /// and the old connection ends with the last of them.
+    pub fn reconnect(&self) {
+        let old = self.inner.load();
+        let (server, bearer_token) = (old.server.clone(), old.bearer_token.clone());
+        self.inner.store(Arc::new(Inner { client: connection(&self.tls), server, bearer_token }));
+    }
+
     /// POSTs nothing to a path that is no resource's; the answer's body.
     ///
     /// # Errors
     /// As any call.
     pub async fn post_path(&self, path: &str) -> Result<Bytes, Error> {
         let request = Request::builder().method(Method::POST).uri(path).body(Bytes::new());
-        let answer = self.inner.request(request.map_err(wire::malformed)?).await?;
+        let answer = self.inner.load_full().request(request.map_err(wire::malformed)?).await?;
         if !answer.status().is_success() {
             return Err(failure(answer).await);
         }
@@ -66,9 +67,21 @@ impl Https {
     }
 }
 
+fn connection(tls: &Arc<rustls::ClientConfig>) -> hyper_util::client::legacy::Client<Connector, Full<Bytes>> {
+    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .http2_initial_stream_window_size(1 << 20)
+        // Many watches share the connection: a small window would let one that is not read stop the others.
+        .http2_initial_connection_window_size(8 << 20)
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .http2_keep_alive_timeout(Duration::from_secs(15))
+        .timer(hyper_util::rt::TokioTimer::new())
+        .build(Connector { tls: TlsConnector::from(tls.clone()) })
+}
+
 impl Transport for Https {
     fn call(&self, call: Call) -> BoxFuture<Result<Reply, Error>> {
-        let inner = self.inner.clone();
+        let inner = self.inner.load_full();
         Box::pin(async move {
             tokio::time::timeout(CALL_TIMEOUT, async { wire::reply(&call, inner.send(&call).await?).await })
                 .await
@@ -77,7 +90,7 @@ impl Transport for Https {
     }
 
     fn watch(&self, call: Call) -> BoxFuture<Result<BoxStream<WatchEvent>, Error>> {
-        let inner = self.inner.clone();
+        let inner = self.inner.load_full();
         Box::pin(async move {
             let response = tokio::time::timeout(CALL_TIMEOUT, inner.send(&call))
                 .await
@@ -87,7 +100,7 @@ impl Transport for Https {
     }
 
     fn document(&self, path: &'static str, accept: &'static str) -> BoxFuture<Result<Bytes, Error>> {
-        let inner = self.inner.clone();
+        let inner = self.inner.load_full();
         Box::pin(async move {
             let reading = async {
                 let request = Request::builder().uri(path).header(header::ACCEPT, accept).body(Bytes::new());

@@ -92,10 +92,13 @@ fn decide(request: &CertificateSigningRequest, valid_max: Duration) -> Decision 
     }
 }
 
-/// How long from now a certificate lives: as asked, within the signer's bounds.
+/// How long from now a certificate lives: as asked, within the signer's bounds; what asks for nothing, as long as may
+/// be.
 fn valid(asked_seconds: Option<i32>, max: Duration) -> Duration {
-    let asked = asked_seconds.map_or(max, |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
-    let life = if asked > max { max } else { asked.max(VALID_MIN) };
+    let life = match asked_seconds.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))) {
+        Some(asked) if asked <= max => asked.max(VALID_MIN),
+        _ => max,
+    };
     if life < LONG { life } else { life - pki::ca::BACKDATE }
 }
 
@@ -135,6 +138,7 @@ mod tests {
             (Some(60), year, VALID_MIN),
             (Some(7200), HOUR, HOUR),
             (None, HOUR, HOUR),
+            (None, HOUR / 90, HOUR / 90),
         ];
         for (asked, max, wanted) in cases {
             assert_eq!(valid(asked, max), wanted, "{asked:?} of at most {max:?}");

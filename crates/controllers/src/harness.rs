@@ -57,11 +57,13 @@ pub struct Facts {
     pub root_ca: watch::Receiver<String>,
     /// The pod network, of which nodes get their ranges; empty if somebody else gives them out.
     pub cluster_cidrs: Vec<String>,
+    /// The names and addresses that the API server's own certificate is for: no node may have one for them.
+    pub api_server_names: Vec<String>,
 }
 
 impl Default for Facts {
     fn default() -> Self {
-        Self { root_ca: watch::channel(String::new()).1, cluster_cidrs: Vec::new() }
+        Self { root_ca: watch::channel(String::new()).1, cluster_cidrs: Vec::new(), api_server_names: Vec::new() }
     }
 }
 
@@ -116,6 +118,11 @@ pub trait Controller: Send + Sync + 'static {
     type Primary: Typed;
     /// Keys reconciled at the same time.
     const WORKERS: usize = 4;
+    /// Of the primary kind, only the objects that this field selector matches; empty: all of them.
+    const SELECTOR: &'static str = "";
+    /// Whether its service account has a ClusterRole made of what it reads and writes. Without one its default Roles
+    /// must be enough to write by.
+    const CLUSTER_ROLE: bool = true;
 
     /// What else is read, and how its changes map to keys of the primary kind.
     fn reads() -> Vec<Read>;
@@ -137,7 +144,7 @@ pub trait Controller: Send + Sync + 'static {
 /// A [`Controller`] behind one vtable, or a service of another shape (garbage collection).
 pub trait AnyController: Send + Sync {
     fn name(&self) -> &'static str;
-    /// The rules its service account needs.
+    /// The rules its service account needs; none: it has no ClusterRole.
     fn rules(&self) -> Vec<PolicyRule>;
     /// Starts it; it ends with `context.tasks`.
     fn start(&'static self, context: Context);
@@ -152,6 +159,9 @@ impl<C: Controller> AnyController for Erased<C> {
     }
 
     fn rules(&self) -> Vec<PolicyRule> {
+        if !C::CLUSTER_ROLE {
+            return Vec::new();
+        }
         let mut rules: Vec<PolicyRule> = C::reads().iter().map(|read| rule(read.kind(), "", READ)).collect();
         rules.push(rule(C::Primary::KIND, "", READ));
         rules.extend(C::writes().iter().map(Write::rule));
@@ -161,7 +171,7 @@ impl<C: Controller> AnyController for Erased<C> {
 
     fn start(&'static self, context: Context) {
         let queue = WorkQueue::new(RETRY_FIRST, RETRY_MAX);
-        read::follow::<C::Primary>(&context, &queue, C::NAME);
+        read::follow::<C::Primary>(&context, &queue, C::NAME, C::SELECTOR);
         for read in C::reads() {
             read.follow(&context, &queue);
         }
@@ -206,14 +216,10 @@ pub fn events_rule() -> PolicyRule {
     }
 }
 
-/// The ClusterRole `system:controller:<name>` of a controller.
-pub fn role(controller: &dyn AnyController) -> ClusterRole {
-    ClusterRole {
-        metadata: api::meta::v1::ObjectMeta {
-            name: Some(format!("system:controller:{}", controller.name())),
-            ..Default::default()
-        },
-        rules: Some(controller.rules()),
-        ..Default::default()
-    }
+/// The ClusterRole `system:controller:<name>` of a controller, if it has one.
+pub fn role(controller: &dyn AnyController) -> Option<ClusterRole> {
+    let rules = Some(controller.rules()).filter(|rules| !rules.is_empty())?;
+    let name = Some(format!("system:controller:{}", controller.name()));
+    let metadata = api::meta::v1::ObjectMeta { name, ..Default::default() };
+    Some(ClusterRole { metadata, rules: Some(rules), ..Default::default() })
 }

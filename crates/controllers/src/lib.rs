@@ -37,6 +37,7 @@ mod service_account;
 mod service_cidr;
 mod service_ip;
 mod taint_eviction;
+mod token_cleaner;
 mod trust_bundle_publisher;
 mod ttl_after_finished;
 
@@ -65,6 +66,7 @@ pub static ALL: &[&dyn AnyController] = &[
     &Acting(csr_signing::Controller),
     &Erased(node_lifecycle::Controller),
     &Erased(taint_eviction::Controller),
+    &Erased(token_cleaner::Controller),
     &Erased(ttl_after_finished::Controller),
     &Erased(pv_protection::Controller),
     &Acting(namespace::Controller),

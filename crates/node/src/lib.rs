@@ -36,6 +36,7 @@ mod websocket;
 
 mod admission;
 mod agent;
+pub mod certificate;
 pub mod network;
 pub mod pods;
 pub mod run;

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub mod agent;
 mod audit;
+pub mod token;
 
 pub use audit::AuditArgs;
 
@@ -26,11 +28,11 @@ pub enum Command {
     /// Runs a control plane, and a node unless told otherwise
     Server(Box<ServerArgs>),
     /// Runs a node of a cluster elsewhere
-    Agent(AgentArgs),
+    Agent(Box<agent::AgentArgs>),
     /// Prints an admin's (or a user's) kubeconfig
     Kubeconfig(KubeconfigArgs),
-    /// Manages the tokens with which nodes join
-    Token(LaterArgs),
+    /// Makes, lists and deletes the tokens with which nodes join
+    Token(token::TokenArgs),
     /// Saves, restores and verifies the cluster's state
     Backup(LaterArgs),
     /// Shows or renews certificates
@@ -113,6 +115,12 @@ pub struct ServerArgs {
     /// The Services' addresses
     #[arg(long, default_value = "10.43.0.0/16", value_name = "CIDR")]
     pub service_cidr: String,
+    /// The address of cluster DNS, inside the Services' addresses
+    #[arg(long, default_value = "10.43.0.10", value_name = "IP")]
+    pub cluster_dns: IpAddr,
+    /// The cluster's domain
+    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
     /// Further names and addresses the API server answers to
     #[arg(long, value_name = "NAME")]
     pub tls_san: Vec<String>,
@@ -125,7 +133,7 @@ pub struct ServerArgs {
     /// The longest life of certificates signed for CertificateSigningRequests; these may ask for a shorter one
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = apiserver::http::parse_duration)]
     pub cluster_signing_duration: Duration,
-    /// The token with which nodes join (not built yet)
+    /// Refused: `pintle token create` makes the tokens with which nodes join
     #[arg(long, value_name = "TOKEN")]
     pub token: Option<String>,
     /// Also writes the admin kubeconfig there, mode 0600
@@ -165,32 +173,12 @@ pub struct NodeArgs {
     /// Where the CNI plugins are
     #[arg(long, default_value = "/usr/lib/cni", value_name = "DIR")]
     pub cni_bin_dir: PathBuf,
-    /// The address of cluster DNS, inside the Services' addresses
-    #[arg(long, default_value = "10.43.0.10", value_name = "IP")]
-    pub cluster_dns: IpAddr,
-    /// The cluster's domain
-    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
-    pub cluster_domain: String,
     /// The port of the node's own API (logs, exec)
     #[arg(long, default_value_t = 10250, value_name = "PORT")]
     pub kubelet_port: u16,
     /// What is logged: error, warn, info, debug, trace, or per module (`info,node=debug`)
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     pub log_level: String,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct AgentArgs {
-    /// The API server
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
-    /// The join token
-    #[arg(long, value_name = "TOKEN")]
-    pub token: Option<String>,
-    #[command(flatten)]
-    pub place: Place,
-    #[command(flatten)]
-    pub node: NodeArgs,
 }
 
 #[derive(Debug, Clone, Args)]

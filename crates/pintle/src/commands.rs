@@ -7,13 +7,14 @@ mod kubeconfig;
 mod secrets;
 mod security;
 mod status;
+mod token;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::cli::{Cli, Command};
-use crate::server;
+use crate::{agent, server};
 
 /// What a command that is not built yet exits with.
 const LATER: u8 = 2;
@@ -22,15 +23,9 @@ const LATER: u8 = 2;
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Server(arguments) => server::run(*arguments),
-        Command::Agent(arguments) => {
-            drop(arguments);
-            Ok(later(
-                "agent",
-                "nodes cannot join another server yet; `pintle server` runs control plane and node in one",
-            ))
-        }
+        Command::Agent(arguments) => agent::run(*arguments),
         Command::Kubeconfig(arguments) => kubeconfig::run(&arguments),
-        Command::Token(_) => Ok(later("token", "nodes cannot join another server yet, so there is nothing to sign")),
+        Command::Token(arguments) => token::run(arguments.action),
         Command::Backup(_) => Ok(later(
             "backup",
             "stop the server and copy the data dir's folders `store` and `pki` together; without pki/secrets.key the secrets cannot be read",

@@ -35,6 +35,26 @@ impl Layout {
         self.0.join("audit/audit.log")
     }
 
+    /// A joined node's way to its API server; its certificates are in `pki`.
+    pub fn kubelet_kubeconfig(&self) -> PathBuf {
+        self.0.join("kubelet.kubeconfig")
+    }
+
+    /// The CAs that a joined node knows its API server by.
+    pub fn server_ca(&self) -> PathBuf {
+        self.pki().join("server-ca.crt")
+    }
+
+    /// What a joined node was last told that all nodes are told.
+    pub fn node_settings(&self) -> PathBuf {
+        self.0.join("node-settings.json")
+    }
+
+    /// Held by the agent that is running with this data dir.
+    pub fn agent_lock(&self) -> PathBuf {
+        self.0.join("agent.lock")
+    }
+
     /// The embedded store.
     pub fn store(&self) -> PathBuf {
         self.0.join("store")

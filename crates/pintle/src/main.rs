@@ -1,5 +1,6 @@
 //! The `pintle` binary: flags and wiring, nothing else. This is the only place where components meet.
 
+mod agent;
 mod cli;
 mod commands;
 mod config;
@@ -9,6 +10,7 @@ mod in_process;
 mod layout;
 mod node_wiring;
 mod server;
+mod settings;
 
 use std::process::ExitCode;
 

@@ -1,20 +1,21 @@
-//! The node's components, put together: container runtime, node agent, service proxy and DNS.
+//! The node's components, put together: container runtime, node agent, service proxy and DNS. Who starts a node says
+//! how it reaches the API: `server::node` within the server's process, `agent` over HTTPS.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use api::core::v1::Pod;
-use apiserver::Server;
-use base::Clock;
+use base::{Clock, Random, TaskGroup};
+use client::{Client, Reflectors};
 use cri::{Runtime, private};
-use pki::authority::Authority;
+use pki::tls::{Reloadable, Trust};
 
-use crate::cli::Place;
+use crate::cli::{NodeArgs, Place};
 use crate::layout::Layout;
-use crate::server::{Common, client_of};
+use crate::settings::Settings;
 
 mod policies;
 
@@ -26,6 +27,11 @@ pub fn default_name() -> Result<String> {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     anyhow::ensure!(!name.is_empty(), "this host has no name: give one with --node-name");
     Ok(name)
+}
+
+/// The node's name: as told, or the host's.
+pub fn name(arguments: &NodeArgs) -> Result<String> {
+    arguments.node_name.clone().map_or_else(default_name, Ok)
 }
 
 fn containerd_options(layout: &Layout, cni_bin_dir: Option<&Path>) -> private::Options {
@@ -44,32 +50,53 @@ pub fn private_endpoint(place: &Place) -> Result<String> {
     })
 }
 
-/// Starts the node within the server's process.
-pub async fn start(common: &Common, authority: &Arc<Authority>, server: &Arc<Server>) -> Result<()> {
-    let arguments = &common.arguments.node;
-    let node_name = match &arguments.node_name {
-        Some(name) => name.clone(),
-        None => default_name()?,
-    };
-    let network = start_network(common, server, &node_name)?;
-    let enforcement = policies::Network::start(&network.policy, &common.tasks);
-    let runtime = start_runtime(common).await?;
-    let user = format!("system:node:{node_name}");
+/// What a node is made from, wherever its API server is.
+pub struct Parts {
+    pub name: String,
+    /// The node's addresses, the first one first.
+    pub ips: Vec<IpAddr>,
+    pub instance: String,
+    pub layout: Layout,
+    pub arguments: NodeArgs,
+    pub settings: Settings,
+    /// Acts as `system:node:<name>`.
+    pub client: Client,
+    /// What the network follows, as somebody who may read it.
+    pub shared: Reflectors,
+    pub clock: Clock,
+    pub random: Random,
+    pub tasks: TaskGroup,
+}
+
+/// A node that was started. Its own API is not served yet.
+pub struct Running {
+    handle: node::Handle,
+    runtime: Runtime,
+}
+
+/// Starts container runtime, network and node agent; they end with the parts' tasks.
+///
+/// # Errors
+/// When the runtime does not start, or a setting cannot work.
+pub async fn start(parts: &Parts) -> Result<Running> {
+    let network = start_network(parts)?;
+    let enforcement = policies::Network::start(&network.policy, &parts.tasks);
+    let runtime = start_runtime(parts).await?;
     let options = node::Options {
-        node_name: node_name.clone(),
-        node_ips: vec![common.advertise_address.to_string()],
+        node_name: parts.name.clone(),
+        node_ips: parts.ips.iter().map(IpAddr::to_string).collect(),
         runtime: runtime.clone(),
-        client: client_of(server, &user, &["system:nodes"]),
-        clock: common.clock,
-        random: common.random.clone(),
-        tasks: common.tasks.clone(),
-        data_dir: common.layout.node(),
-        pod_logs_dir: common.layout.pod_logs(),
-        cluster_dns: vec![arguments.cluster_dns.to_string()],
-        cluster_domain: arguments.cluster_domain.clone(),
-        instance: common.arguments.place.instance.clone(),
+        client: parts.client.clone(),
+        clock: parts.clock,
+        random: parts.random.clone(),
+        tasks: parts.tasks.clone(),
+        data_dir: parts.layout.node(),
+        pod_logs_dir: parts.layout.pod_logs(),
+        cluster_dns: vec![parts.settings.cluster_dns.to_string()],
+        cluster_domain: parts.settings.cluster_domain.clone(),
+        instance: parts.instance.clone(),
         cgroups: true,
-        kubelet_port: arguments.kubelet_port,
+        kubelet_port: parts.arguments.kubelet_port,
         pod_cidr: None,
         version: format!("v1.37.0+pintle.{}", env!("CARGO_PKG_VERSION")),
         labels: BTreeMap::new(),
@@ -80,51 +107,47 @@ pub async fn start(common: &Common, authority: &Arc<Authority>, server: &Arc<Ser
         resolv_conf: "/etc/resolv.conf".into(),
     };
     let handle = node::run(options).await.context("the node agent")?;
-    start_kubelet_api(common, authority, &node_name, &handle, runtime).await?;
-    common.tasks.spawn("node", async move {
-        handle.wait_ready().await;
-        tracing::info!(node = node_name, "the node is ready");
+    let (name, waiting) = (parts.name.clone(), handle.clone());
+    parts.tasks.spawn("node", async move {
+        waiting.wait_ready().await;
+        tracing::info!(node = name, "the node is ready");
         // The network's handle lives as long as the node does.
         std::future::pending::<()>().await;
         drop(network);
     });
-    Ok(())
+    Ok(Running { handle, runtime })
 }
 
-fn start_network(common: &Common, server: &Arc<Server>, node_name: &str) -> Result<net::Handle> {
-    let arguments = &common.arguments;
-    let cidr = |flag: &str, text: &str| -> Result<net::Cidr> {
-        text.parse().map_err(|_| anyhow::anyhow!("{flag}: {text} is no CIDR"))
-    };
+fn start_network(parts: &Parts) -> Result<net::Handle> {
+    let settings = &parts.settings;
     let options = net::Options {
-        instance: arguments.place.instance.clone(),
-        node_name: node_name.to_owned(),
-        node_ips: vec![common.advertise_address],
-        cluster_cidrs: vec![cidr("--cluster-cidr", &arguments.cluster_cidr)?],
-        service_cidrs: vec![cidr("--service-cidr", &arguments.service_cidr)?],
-        cluster_dns: vec![arguments.node.cluster_dns],
-        cluster_domain: arguments.node.cluster_domain.clone(),
+        instance: parts.instance.clone(),
+        node_name: parts.name.clone(),
+        node_ips: parts.ips.clone(),
+        cluster_cidrs: vec![settings.cluster_cidr],
+        service_cidrs: vec![settings.service_cidr],
+        cluster_dns: vec![settings.cluster_dns],
+        cluster_domain: settings.cluster_domain.clone(),
         pod_network: Some(net::run::PodNetwork {
-            conf_dir: common.layout.cni_conf(),
-            bin_dirs: vec![arguments.node.cni_bin_dir.clone()],
-            lease_dir: common.layout.cni_leases(),
+            conf_dir: parts.layout.cni_conf(),
+            bin_dirs: vec![parts.arguments.cni_bin_dir.clone()],
+            lease_dir: parts.layout.cni_leases(),
             mtu_bytes: None,
         }),
         upstreams: net::dns::Upstreams::File("/etc/resolv.conf".into()),
     };
-    let shared = crate::server::reflectors(common, server);
-    let client = shared.client().clone();
-    let sources = net::Sources::follow(&client, &shared, node_name, &common.random, &common.tasks);
-    net::start(options, sources, common.clock, common.random.clone(), &common.tasks).context("the node's network")
+    let client = parts.shared.client().clone();
+    let sources = net::Sources::follow(&client, &parts.shared, &parts.name, &parts.random, &parts.tasks);
+    net::start(options, sources, parts.clock, parts.random.clone(), &parts.tasks).context("the node's network")
 }
 
 /// The runtime as told: a private containerd, or one that is there already.
-async fn start_runtime(common: &Common) -> Result<Runtime> {
-    let arguments = &common.arguments.node;
+async fn start_runtime(parts: &Parts) -> Result<Runtime> {
+    let arguments = &parts.arguments;
     match arguments.runtime.as_str() {
         "containerd" => {
-            let options = containerd_options(&common.layout, Some(&arguments.cni_bin_dir));
-            let containerd = private::Containerd::start(options, common.clock, &common.tasks)
+            let options = containerd_options(&parts.layout, Some(&arguments.cni_bin_dir));
+            let containerd = private::Containerd::start(options, parts.clock, &parts.tasks)
                 .await
                 .context("the private containerd")?;
             Ok(containerd.runtime())
@@ -136,29 +159,25 @@ async fn start_runtime(common: &Common) -> Result<Runtime> {
     }
 }
 
-/// The node's own API: what the API server asks for logs, exec and the like.
-async fn start_kubelet_api(
-    common: &Common,
-    authority: &Arc<Authority>,
-    node_name: &str,
-    handle: &node::Handle,
-    runtime: Runtime,
+/// Serves the node's own API at `address`: what the API server asks for logs, exec and the like. Clients are those that
+/// `clients` vouches for, and of them the API server alone.
+///
+/// # Errors
+/// When the address cannot be had.
+pub async fn serve(
+    parts: &Parts,
+    running: &Running,
+    address: IpAddr,
+    identity: Arc<Reloadable>,
+    clients: &Trust,
 ) -> Result<()> {
-    let request = pki::Request {
-        common_name: format!("system:node:{node_name}"),
-        organizations: vec!["system:nodes".into()],
-        dns_names: vec![node_name.to_owned()],
-        ip_addresses: vec![common.advertise_address],
-        usage: pki::Usage::Server,
-        valid: pki::authority::VALID,
-    };
-    let identity = authority.also("kubelet", request, common.clock.now())?;
-    let tls = pki::tls::server_config_trusting(identity.clone(), Some(authority.cluster().trust()), common.clock);
-    let bind = SocketAddr::new(common.arguments.bind.ip(), common.arguments.node.kubelet_port);
+    let tls = pki::tls::server_config_trusting(identity.clone(), Some(clients), parts.clock);
+    let bind = SocketAddr::new(address, parts.arguments.kubelet_port);
     let authorize = node::server::access::only(&["kube-apiserver-kubelet-client"], &[]);
-    let mut options = node::server::Options::new(bind, tls, authorize, node_name);
+    let mut options = node::server::Options::new(bind, tls, authorize, &parts.name);
     options.serving = Some(identity);
-    node::server::Server::start(options, Arc::new(NodePods(handle.pods())), runtime, common.clock, &common.tasks)
+    let pods = Arc::new(NodePods(running.handle.pods()));
+    node::server::Server::start(options, pods, running.runtime.clone(), parts.clock, &parts.tasks)
         .await
         .with_context(|| format!("--kubelet-port: listening on {bind}"))?;
     Ok(())

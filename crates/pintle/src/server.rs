@@ -17,18 +17,20 @@ use pki::authority::Leaf;
 use store::Store;
 
 mod certificates;
+mod node;
 mod secrets;
 
 use crate::cli::ServerArgs;
 use crate::layout::Layout;
+use crate::settings::Settings;
 use crate::{in_process, node_wiring};
 
 pub use certificates::Certificates;
 
 /// Certificates that live shorter could end before a busy machine has renewed them.
 const VALID_MIN: Duration = Duration::from_secs(10);
-/// How long the parts of a server have to end.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
+/// How long the parts of a process have to end.
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
 /// Client connections at once.
 const CONNECTIONS_LEN_MAX: usize = 20_000;
 
@@ -45,6 +47,8 @@ pub struct Common {
     pub port: u16,
     /// The API server's own address in the service network.
     pub service_ip: IpAddr,
+    /// What all nodes are told alike.
+    pub settings: Settings,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -61,7 +65,7 @@ fn check(arguments: &ServerArgs) -> Result<()> {
         bail!("--store-endpoints: etcd as the store is not built yet; leave it out to use the embedded store");
     }
     if arguments.token.is_some() {
-        bail!("--token: nodes cannot join another server yet; leave it out");
+        bail!("--token: a token is not given at the start; `pintle token create` makes one while the server runs");
     }
     if arguments.max_requests_inflight.saturating_add(arguments.max_mutating_requests_inflight) == 0 {
         bail!("--max-requests-inflight and --max-mutating-requests-inflight: at least one must be above 0");
@@ -97,7 +101,8 @@ fn enablement(arguments: &ServerArgs) -> Result<Enablement> {
         .map_err(|why| anyhow::anyhow!("--runtime-config: {why}"))
 }
 
-fn log(level: &str) -> Result<()> {
+/// Logs to the standard error from now on.
+pub fn log(level: &str) -> Result<()> {
     use std::io::IsTerminal;
     // The database tells of its own inner life at `info`.
     let filter = tracing_subscriber::EnvFilter::try_new(format!("fjall=warn,lsm_tree=warn,{level}"))
@@ -115,8 +120,10 @@ async fn serve(arguments: ServerArgs) -> Result<ExitCode> {
     // The port first: two servers on one port must not both touch the data dir.
     let listener = http::Listener::bind(arguments.bind).await.context("--bind")?;
     let advertise_address = advertised(&arguments, listener.address());
+    let settings = Settings::of(&arguments)?;
     let common = Common {
-        service_ip: first_address(&arguments.service_cidr)?,
+        service_ip: settings.service_cidr.nth(1).context("--service-cidr: it has no addresses")?,
+        settings,
         port: listener.address().port(),
         advertise_address,
         layout,
@@ -131,7 +138,7 @@ async fn serve(arguments: ServerArgs) -> Result<ExitCode> {
     tracing::info!(took = ?started.elapsed(), address = %common.arguments.bind, "the API is ready");
     start_controllers(&common, &certificates, &server);
     if !common.arguments.no_agent {
-        node_wiring::start(&common, &certificates.authority, &server).await?;
+        node::start(&common, &certificates.authority, &server).await?;
     }
     certificates.keep(&common, &server);
     wait_for_end().await?;
@@ -158,7 +165,8 @@ async fn serve(arguments: ServerArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn private_folder(folder: &Path) -> Result<()> {
+/// Makes the data dir, or a folder in it, for its owner alone.
+pub fn private_folder(folder: &Path) -> Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     if folder.is_dir() {
         return Ok(());
@@ -187,12 +195,6 @@ fn advertised(arguments: &ServerArgs, bound: SocketAddr) -> IpAddr {
         socket.local_addr()
     });
     routed.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
-}
-
-/// The first host address of a CIDR.
-fn first_address(cidr: &str) -> Result<IpAddr> {
-    let cidr: net::Cidr = cidr.parse().map_err(|_| anyhow::anyhow!("--service-cidr: {cidr} is no CIDR"))?;
-    cidr.nth(1).context("--service-cidr: it has no addresses")
 }
 
 /// Opens the store, starts the API server on it, and serves once the cluster's own objects are there.
@@ -244,7 +246,7 @@ fn admission_settings(arguments: &ServerArgs, clock: Clock, random: &Random) -> 
 
 fn server_options(common: &Common, certificates: &Arc<Certificates>) -> Result<apiserver::Options> {
     let authority = &certificates.authority;
-    let issuer = format!("https://kubernetes.default.svc.{}", common.arguments.node.cluster_domain);
+    let issuer = format!("https://kubernetes.default.svc.{}", common.arguments.cluster_domain);
     let audiences = vec![issuer.clone()];
     let signer = pki::token::Signer::new(issuer.clone(), authority.service_account_key().clone());
     let keys = crate::identity::service_account_keys(common, authority.service_account_keys())?;
@@ -290,18 +292,20 @@ fn bootstrap_options(common: &Common, certificates: &Certificates) -> bootstrap:
         service_ip: common.service_ip,
         client_ca_pem: authority.cluster().trust().pem(),
         front_proxy_ca_pem: authority.front_proxy().trust().pem(),
+        node_settings: common.settings.to_data(),
         extra: declared_roles(),
     }
 }
 
 /// The roles of the controllers, and their bindings.
 pub fn declared_roles() -> Vec<(ClusterRole, ClusterRoleBinding)> {
-    controllers::ALL.iter().map(|controller| role_of(*controller)).collect()
+    controllers::ALL.iter().filter_map(|controller| role_of(*controller)).collect()
 }
 
-/// A controller's role, made from what it declares, and its binding to the controller's service account.
-fn role_of(controller: &dyn controllers::AnyController) -> (ClusterRole, ClusterRoleBinding) {
-    let role = controllers::harness::role(controller);
+/// A controller's role, made from what it declares, and its binding to the controller's service account; `None` for
+/// one that has no ClusterRole.
+fn role_of(controller: &dyn controllers::AnyController) -> Option<(ClusterRole, ClusterRoleBinding)> {
+    let role = controllers::harness::role(controller)?;
     let binding = ClusterRoleBinding {
         metadata: ObjectMeta { name: role.metadata.name.clone(), ..Default::default() },
         role_ref: RoleRef {
@@ -316,7 +320,7 @@ fn role_of(controller: &dyn controllers::AnyController) -> (ClusterRole, Cluster
             ..Default::default()
         }]),
     };
-    (role, binding)
+    Some((role, binding))
 }
 
 /// A component's client in this process.
@@ -335,6 +339,7 @@ fn start_controllers(common: &Common, certificates: &Certificates, server: &Arc<
     let facts = controllers::Facts {
         root_ca: certificates.root_ca(),
         cluster_cidrs: vec![common.arguments.cluster_cidr.clone()],
+        api_server_names: certificates.names(),
     };
     let facts = Arc::new(facts);
     let signing = Arc::new(controllers::Signing {
@@ -406,7 +411,8 @@ fn start_controllers(common: &Common, certificates: &Certificates, server: &Arc<
     );
 }
 
-async fn wait_for_end() -> Result<()> {
+/// Returns when the process is asked to end.
+pub async fn wait_for_end() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -29,6 +29,8 @@ pub const PRIORITY_CLASSES: &[(&str, i32, &str)] = &[
         "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
     ),
 ];
+/// The ConfigMap in `kube-system` with what all nodes are told alike.
+pub const NODE_SETTINGS: &str = "pintle-nodes";
 const KUBERNETES: &str = "kubernetes";
 const PORT_NAME: &str = "https";
 const SERVICE_PORT: i32 = 443;
@@ -64,6 +66,9 @@ pub fn all(options: &Options) -> Vec<Box<dyn Object>> {
     }
     all.extend(PRIORITY_CLASSES.iter().map(|class| boxed(Box::new(priority_class(*class)))));
     all.push(Box::new(extension_authentication(&options.client_ca_pem, &options.front_proxy_ca_pem)));
+    if !options.node_settings.is_empty() {
+        all.push(Box::new(node_settings(options)));
+    }
     all.push(Box::new(service(options)));
     all.push(Box::new(endpoints(options)));
     all.push(Box::new(endpoint_slice(options)));
@@ -76,6 +81,14 @@ fn priority_class((name, value, description): (&str, i32, &str)) -> PriorityClas
         value: Some(value),
         description: Some(description.to_owned()),
         ..PriorityClass::default()
+    }
+}
+
+fn node_settings(options: &Options) -> ConfigMap {
+    ConfigMap {
+        metadata: metadata("kube-system", NODE_SETTINGS, &[]),
+        data: Some(options.node_settings.clone()),
+        ..ConfigMap::default()
     }
 }
 

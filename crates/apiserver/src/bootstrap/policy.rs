@@ -119,6 +119,7 @@ pub fn cluster_roles() -> Vec<ClusterRole> {
     all.extend(user_roles());
     all.extend(certificate_roles());
     all.extend(component_roles());
+    all.extend(joining_roles());
     all
 }
 
@@ -345,6 +346,31 @@ fn certificate_roles() -> Vec<ClusterRole> {
         approver("kube-apiserver-client-kubelet-approver", "kubernetes.io/kube-apiserver-client-kubelet"),
         approver("kubelet-serving-approver", "kubernetes.io/kubelet-serving"),
         approver("legacy-unknown-approver", "kubernetes.io/legacy-unknown"),
+        role(
+            "pintle:certificatesigningrequests:selfnodeserver",
+            vec![resources(CERTIFICATES, &["certificatesigningrequests/selfnodeserver"], CREATE)],
+        ),
+    ]
+}
+
+/// What nodes have beside upstream's `system:node`. Names begin with `pintle:`.
+fn joining_roles() -> Vec<ClusterRole> {
+    vec![
+        // Whether a name is taken.
+        role("pintle:get-nodes", vec![resources(CORE, &["nodes"], GET)]),
+        // The service proxy, cluster DNS and routes are parts of the node, not users of their own.
+        role(
+            "pintle:node-network",
+            vec![
+                resources(CORE, &["namespaces", "nodes", "services"], LIST),
+                resources(DISCOVERY, &["endpointslices"], LIST),
+            ],
+        ),
+        // A pod anywhere may be the peer of a policy: its labels and addresses are asked for.
+        role(
+            "pintle:node-policies",
+            vec![resources(CORE, &["pods"], LIST), resources(NETWORKING, &["networkpolicies"], LIST)],
+        ),
     ]
 }
 
@@ -502,8 +528,8 @@ fn bind(role: &str, subjects: Vec<Subject>) -> ClusterRoleBinding {
     bind_as(role, role, subjects)
 }
 
-/// Every default ClusterRoleBinding. Those named `pintle:` are what kubeadm adds for nodes that join with a bootstrap
-/// token.
+/// Every default ClusterRoleBinding. Those named `pintle:` are for nodes that join with a bootstrap token: what kubeadm
+/// adds for them, what their network reads, and that their serving certificates need nobody's approval.
 pub fn cluster_role_bindings() -> Vec<ClusterRoleBinding> {
     const CSRS: &str = "system:certificates.k8s.io:certificatesigningrequests:";
     let everyone = || group("system:authenticated");
@@ -523,6 +549,19 @@ pub fn cluster_role_bindings() -> Vec<ClusterRoleBinding> {
         bind("system:service-account-issuer-discovery", vec![group("system:serviceaccounts")]),
         bind_as("pintle:node-bootstrapper", "system:node-bootstrapper", vec![group(pki::bootstrap::GROUP)]),
         bind_as("pintle:node-autoapprove-bootstrap", &format!("{CSRS}nodeclient"), vec![group(pki::bootstrap::GROUP)]),
+        bind("pintle:get-nodes", vec![group(pki::bootstrap::GROUP)]),
+        bind("pintle:node-network", vec![group("system:nodes")]),
+        bind("pintle:node-policies", vec![group("system:nodes")]),
+        bind_as(
+            "pintle:node-autoapprove-serving",
+            "pintle:certificatesigningrequests:selfnodeserver",
+            vec![group("system:nodes")],
+        ),
+        bind_as(
+            "pintle:kubelet-serving-approver",
+            "system:certificates.k8s.io:kubelet-serving-approver",
+            vec![service_account("kube-system", "certificate-controller")],
+        ),
         bind_as(
             "pintle:node-autoapprove-certificate-rotation",
             &format!("{CSRS}selfnodeclient"),
@@ -540,9 +579,11 @@ pub fn roles() -> Vec<Role> {
         role("kube-system", &format!("system::leader-locking-{component}"), rules)
     };
     let authentication = named(resources(CORE, &["configmaps"], READ), &["extension-apiserver-authentication"]);
+    let node_settings = named(resources(CORE, &["configmaps"], GET), &[super::objects::NODE_SETTINGS]);
     let cluster_info = named(resources(CORE, &["configmaps"], &["update"]), &["cluster-info"]);
     vec![
         role("kube-system", "extension-apiserver-authentication-reader", vec![authentication]),
+        role("kube-system", "pintle:node-settings", vec![node_settings]),
         role("kube-system", "system:controller:bootstrap-signer", vec![resources(CORE, &["secrets"], READ)]),
         role(
             "kube-system",
@@ -591,6 +632,7 @@ pub fn role_bindings() -> Vec<RoleBinding> {
         ),
         managers,
         lock("kube-scheduler"),
+        bind("kube-system", "pintle:node-settings", "pintle:node-settings", vec![group("system:nodes")]),
         controller("kube-system", "bootstrap-signer"),
         controller("kube-system", "cloud-provider"),
         controller("kube-system", "token-cleaner"),

@@ -21,6 +21,7 @@ fn bootstrap_options() -> bootstrap::Options {
         service_ip: "10.43.0.1".parse().unwrap(),
         client_ca_pem: "client CA".to_owned(),
         front_proxy_ca_pem: "front proxy CA".to_owned(),
+        node_settings: Default::default(),
         extra: Vec::new(),
     }
 }

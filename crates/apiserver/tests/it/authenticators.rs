@@ -51,6 +51,7 @@ async fn place() -> Place {
         service_ip: "10.43.0.1".parse().unwrap(),
         client_ca_pem: String::new(),
         front_proxy_ca_pem: String::new(),
+        node_settings: Default::default(),
         extra: Vec::new(),
     };
     bootstrap::run(&world.server, &own).await.unwrap();

@@ -66,7 +66,7 @@ impl<C: Actor> AnyController for Acting<C> {
 impl<C: Actor> Acting<C> {
     fn begin(&'static self, context: &Context) {
         let queue = WorkQueue::new(RETRY_FIRST, RETRY_MAX);
-        read::follow::<C::Primary>(context, &queue, C::NAME);
+        read::follow::<C::Primary>(context, &queue, C::NAME, "");
         for read in C::reads() {
             read.follow(context, &queue);
         }

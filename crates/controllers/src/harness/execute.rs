@@ -62,7 +62,7 @@ async fn reconcile<C: Controller>(
     key: &str,
 ) -> Result<Option<Duration>, Error> {
     let reflectors = &worker.context.reflectors;
-    let reflector = reflectors.of::<C::Primary>();
+    let reflector = reflectors.selected::<C::Primary>(C::SELECTOR);
     // Deciding on a view that is not filled yet would see owners without their dependents.
     reflector.synced().await;
     for read in C::reads() {

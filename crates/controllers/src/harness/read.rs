@@ -107,8 +107,8 @@ impl Read {
 }
 
 /// Changes of the primary kind look at the object itself.
-pub(super) fn follow<T: Typed>(context: &Context, queue: &WorkQueue, name: &'static str) {
-    let mut changes = context.reflectors.of::<T>().subscribe();
+pub(super) fn follow<T: Typed>(context: &Context, queue: &WorkQueue, name: &'static str, field_selector: &'static str) {
+    let mut changes = context.reflectors.selected::<T>(field_selector).subscribe();
     let queue = queue.clone();
     context.tasks.spawn(name, async move {
         loop {

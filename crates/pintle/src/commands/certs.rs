@@ -43,24 +43,30 @@ fn list(directory: &Path) -> Result<ExitCode> {
     let mut rows = Vec::new();
     for file in files {
         let path = file?.path();
-        if path.extension().is_none_or(|extension| extension != "crt") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // A joined node's certificates are beside their keys.
+        if !name.ends_with(".crt") && !name.ends_with("-current.pem") {
             continue;
         }
         let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let certificate = Certificate::from_pem(&text).with_context(|| format!("reading {}", path.display()))?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         rows.push((name, certificate));
     }
     if rows.is_empty() {
-        bail!("{} holds no certificate: has `pintle server` been started with this data dir?", directory.display());
+        bail!(
+            "{} holds no certificate: has `pintle server` (or agent) been started with this data dir?",
+            directory.display()
+        );
     }
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     let now = Clock::system().now();
     println!("{:<24} {:<30} {:<22} {:<22} LEFT", "FILE", "SUBJECT", "RENEWED", "EXPIRES");
     for (name, certificate) in &rows {
-        // A CA that signs no more, or not yet, is not renewed.
+        // A CA that signs no more, or elsewhere, is not renewed here.
         let renewed = match name.as_str() {
-            "ca-old.crt" | "front-proxy-ca-old.crt" => "-".to_owned(),
+            "ca-old.crt" | "front-proxy-ca-old.crt" | "server-ca.crt" => "-".to_owned(),
+            // Some time between 70 and 90 % of its life.
+            _ if name.ends_with("-current.pem") => node::certificate::renewal_time(certificate, 0.0).to_string(),
             _ => certificate.renewal_time().to_string(),
         };
         let (subject, end) = (&certificate.common_name, certificate.not_after);

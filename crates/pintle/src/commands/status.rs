@@ -27,7 +27,7 @@ pub fn run(arguments: &StatusArgs) -> Result<ExitCode> {
 }
 
 /// A client with the admin's kubeconfig.
-fn connect(layout: &Layout) -> Result<Client> {
+pub fn connect(layout: &Layout) -> Result<Client> {
     Ok(Client::new(Arc::new(transport(layout)?)))
 }
 

@@ -41,7 +41,7 @@ impl Certificates {
     pub fn open(common: &Common) -> Result<Arc<Self>> {
         let arguments = &common.arguments;
         let mut options = pki::authority::Options::new(
-            &arguments.node.cluster_domain,
+            &arguments.cluster_domain,
             &[common.service_ip],
             &node_wiring::default_name()?,
             &[common.advertise_address],
@@ -71,6 +71,14 @@ impl Certificates {
     /// The CAs that pods check the API server with, PEM.
     pub fn root_ca(&self) -> watch::Receiver<String> {
         self.root_ca.subscribe()
+    }
+
+    /// The names and addresses that the API server's certificate is for.
+    pub fn names(&self) -> Vec<String> {
+        let identity = self.authority.identity(Leaf::Server).identity();
+        let certificate = identity.certificate();
+        let addresses = certificate.ip_addresses.iter().map(IpAddr::to_string);
+        certificate.dns_names.iter().cloned().chain(addresses).collect()
     }
 
     /// Writes the admin's kubeconfigs.

@@ -44,8 +44,14 @@ static STARTED: AtomicU32 = AtomicU32::new(0);
 impl Cluster {
     /// Control plane and node, with these images, Ready.
     pub fn start(images: &[&str]) -> Self {
+        Self::start_with(&[], images)
+    }
+
+    /// Control plane and node with these flags, Ready.
+    pub fn start_with(flags: &[&str], images: &[&str]) -> Self {
         assert!(rustix::process::geteuid().is_root(), "a node needs root");
         let mut cluster = Self::prepare(Some(Lock::take()));
+        cluster.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         cluster.launch();
         cluster.wait_ready();
         for image in images {

@@ -15,6 +15,8 @@ mod guestbook;
 mod hardening;
 mod helm;
 mod input;
+mod join;
+mod joined;
 mod kms;
 #[path = "../../../apiserver/tests/it/kms_plugin.rs"]
 #[allow(dead_code, reason = "the API server's tests use the rest of it")]

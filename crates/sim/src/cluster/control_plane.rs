@@ -40,7 +40,8 @@ impl Plane {
             service_ip: SERVICE_IP.parse()?,
             client_ca_pem: ca.cert_pem().to_owned(),
             front_proxy_ca_pem: String::new(),
-            extra: controllers::ALL.iter().map(|controller| role_of(*controller)).collect(),
+            node_settings: Default::default(),
+            extra: controllers::ALL.iter().filter_map(|controller| role_of(*controller)).collect(),
         };
         bootstrap::run(&server, &own).await.context("the cluster's own objects")?;
         let client = in_process::client(&server, caller("system:kube-controller-manager", &[]));
@@ -105,6 +106,7 @@ impl Plane {
             facts: Arc::new(controllers::Facts {
                 root_ca: tokio::sync::watch::channel(ca.cert_pem().to_owned()).1,
                 cluster_cidrs: vec![CLUSTER_CIDR.to_owned()],
+                api_server_names: vec!["kubernetes".to_owned(), ADVERTISE_ADDRESS.to_owned()],
             }),
             signing: Some(Arc::new(controllers::Signing { issuer: pki::Issuer::new(ca), valid_max: SIGNED_VALID })),
             served: Served::start(reflectors.client(), &self.random, &self.tasks),
@@ -118,9 +120,10 @@ impl Plane {
     }
 }
 
-/// A controller's role, made from what it declares, and its binding to the controller's service account.
-fn role_of(controller: &dyn controllers::AnyController) -> (ClusterRole, ClusterRoleBinding) {
-    let role = controllers::harness::role(controller);
+/// A controller's role, made from what it declares, and its binding to the controller's service account; `None` for
+/// one that has no ClusterRole.
+fn role_of(controller: &dyn controllers::AnyController) -> Option<(ClusterRole, ClusterRoleBinding)> {
+    let role = controllers::harness::role(controller)?;
     let binding = ClusterRoleBinding {
         metadata: ObjectMeta { name: role.metadata.name.clone(), ..Default::default() },
         role_ref: RoleRef {
@@ -135,5 +138,5 @@ fn role_of(controller: &dyn controllers::AnyController) -> (ClusterRole, Cluster
             ..Default::default()
         }]),
     };
-    (role, binding)
+    Some((role, binding))
 }
