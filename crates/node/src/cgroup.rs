@@ -29,6 +29,8 @@ pub struct Cgroups {
     /// Every mounted hierarchy, also those without controllers: runtimes put processes into all of them.
     roots: Vec<PathBuf>,
     instance: String,
+    /// Processes and threads that one pod may have; `None`: as many as all pods together.
+    pod_pids_max: Option<u32>,
 }
 
 /// Controllers in which pods get limits.
@@ -67,7 +69,12 @@ impl Cgroups {
             (false, Some(point)) => Hierarchy::Unified(point),
             (false, None) => return None,
         };
-        Some(Self { hierarchy, roots, instance: instance.to_owned() })
+        Some(Self { hierarchy, roots, instance: instance.to_owned(), pod_pids_max: None })
+    }
+
+    /// The same tree, in which a pod may have so many processes and threads (upstream: `podPidsLimit`).
+    pub fn with_pod_pids_max(self, pod_pids_max: Option<u32>) -> Self {
+        Self { pod_pids_max, ..self }
     }
 
     /// The cgroup of a quality-of-service class, from the root.
@@ -107,6 +114,8 @@ impl Cgroups {
         let path = self.pod_path(p);
         let PodLimits { cpu_shares, cpu_quota_micros, memory_bytes } = pod_limits(p);
         self.write(&path, "cpu", &cpu_weight(&self.hierarchy, cpu_shares));
+        let pids_max = self.pod_pids_max.map_or_else(|| "max".to_owned(), |max| max.to_string());
+        self.write(&path, "pids", &[("pids.max", pids_max)]);
         match &self.hierarchy {
             Hierarchy::Unified(_) => {
                 if cpu_quota_micros > 0 {
@@ -306,8 +315,9 @@ mod tests {
     #[test]
     fn a_pod_gets_its_limits_and_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let mounts =
-            format!("cgroup {0}/cpu cgroup rw,cpu 0 0\ncgroup {0}/memory cgroup rw,memory 0 0\n", dir.path().display());
+        let mounts = ["cpu", "memory", "pids"]
+            .map(|name| format!("cgroup {0}/{name} cgroup rw,{name} 0 0\n", dir.path().display()))
+            .concat();
         let cgroups = Cgroups::find(&mounts, "pintle").unwrap();
         let p = Pod::decode(
             br#"{"metadata":{"uid":"u"},"spec":{"containers":[{"name":"a","resources":
@@ -317,9 +327,14 @@ mod tests {
         cgroups.create_pod(&p);
         let at = dir.path().join("memory/pintle/burstable/podu");
         assert_eq!(std::fs::read_to_string(at.join("memory.limit_in_bytes")).unwrap(), "1048576");
+        let pids = dir.path().join("pids/pintle/burstable/podu/pids.max");
+        assert_eq!(std::fs::read_to_string(&pids).unwrap(), "max");
+        cgroups.clone().with_pod_pids_max(Some(64)).limit_pod(&p);
+        assert_eq!(std::fs::read_to_string(&pids).unwrap(), "64");
         assert_eq!(cgroups.pods(), BTreeSet::from(["u".to_owned()]));
         // On a plain file system the knobs are files and stay in the way.
         std::fs::remove_file(at.join("memory.limit_in_bytes")).unwrap();
+        std::fs::remove_file(&pids).unwrap();
         cgroups.remove_pod("u");
         assert!(!at.exists());
     }

@@ -73,6 +73,8 @@ pub struct Options {
     pub taints: Vec<Taint>,
     /// Pods the node takes (upstream's default: 110).
     pub pods_max: u32,
+    /// Processes and threads that one pod may have; `None`: no bound of its own.
+    pub pod_pids_max: Option<u32>,
     /// Sandboxes and containers made at once; more only queue up in the runtime.
     pub starts_max: usize,
     /// The pods' network, if it has a say in when a pod may begin.
@@ -233,6 +235,7 @@ async fn find_cgroups(options: &Options) -> Option<Cgroups> {
         tracing::warn!("the kernel's cgroups are not mounted: pods run without limits of their own");
         return None;
     };
+    let cgroups = cgroups.with_pod_pids_max(options.pod_pids_max);
     let prepared = cgroups.clone();
     let _ = tokio::task::spawn_blocking(move || prepared.prepare()).await;
     Some(cgroups)

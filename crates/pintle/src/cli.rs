@@ -176,6 +176,9 @@ pub struct NodeArgs {
     /// The port of the node's own API (logs, exec)
     #[arg(long, default_value_t = 10250, value_name = "PORT")]
     pub kubelet_port: u16,
+    /// The processes and threads one pod may have; -1: no bound of its own
+    #[arg(long, default_value_t = 4096, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub pod_max_pids: i64,
     /// What is logged: error, warn, info, debug, trace, or per module (`info,node=debug`)
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     pub log_level: String,

@@ -102,6 +102,7 @@ pub async fn start(parts: &Parts) -> Result<Running> {
         labels: BTreeMap::new(),
         taints: Vec::new(),
         pods_max: 110,
+        pod_pids_max: u32::try_from(parts.arguments.pod_max_pids).ok().filter(|max| *max > 0),
         starts_max: STARTS_MAX,
         network: Some(Arc::new(enforcement)),
         resolv_conf: "/etc/resolv.conf".into(),

@@ -157,6 +157,7 @@ impl Cluster {
             labels: Default::default(),
             taints: Vec::new(),
             pods_max: 110,
+            pod_pids_max: None,
             starts_max: 16,
             network: None,
             resolv_conf: "/nonexistent".into(),

@@ -67,6 +67,7 @@ impl Lab {
             labels: Default::default(),
             taints: Vec::new(),
             pods_max: 110,
+            pod_pids_max: None,
             starts_max: 4,
             network: None,
             resolv_conf: "/dev/null".into(),

@@ -1,4 +1,4 @@
-//! `pintle status --security`: a fresh control plane passes; whatever is spoilt is found by its check, and the command
+//! `pintle status --security`: a fresh cluster passes, with a node and without; whatever is spoilt is found by its check, and the command
 //! that the check names mends it.
 
 use std::collections::BTreeMap;
@@ -218,6 +218,25 @@ fn what_is_spoilt_is_found_and_mended_by_the_command_named() {
 }
 
 /// The server's own configuration: what it says holds and what it does are looked at, not what was typed.
+#[test]
+fn a_fresh_cluster_with_a_node_passes() {
+    let cluster = Cluster::start_with(&["--pod-max-pids=64"], &["web"]);
+    let lines = passes(&cluster);
+    let enforced = &lines["5.3.1"];
+    assert!(enforced.result == "PASS" && enforced.why == "every node says that it enforces them", "{enforced:#?}");
+    let limit = &lines["4.2.13"];
+    assert!(limit.result == "PASS" && limit.why.ends_with("each: 64"), "{limit:#?}");
+
+    cluster.kubectl(&["run", "web", "--image=localhost/guestbook/web:v1"]).run(30).ok();
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/web", "--timeout=60s"]).run(70).ok();
+    let uid = cluster.kubectl(&["get", "pod", "web", "-o", "jsonpath={.metadata.uid}"]).run(30).ok();
+    let kept = ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"]
+        .iter()
+        .find_map(|root| fs::read_to_string(format!("{root}/{}/besteffort/pod{uid}/pids.max", cluster.instance)).ok());
+    assert_eq!(kept.as_deref().map(str::trim), Some("64"), "{uid}");
+    cluster.finish();
+}
+
 #[test]
 fn a_server_started_carelessly_is_found_out() {
     let mut cluster = Cluster::control_plane();

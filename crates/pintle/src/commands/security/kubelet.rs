@@ -114,7 +114,7 @@ fn process_limit(facts: &Facts) -> Decided {
         let (path, limit) = known(&facts.process_limit)?;
         match limit.as_str() {
             "max" => warn(format!("{} is max", path.display()), format!("echo 16384 > {}", path.display())),
-            limit => pass(format!("all pods together: {limit}")),
+            limit => pass(format!("all pods together: {limit}; each: {}", facts.flag("pod-max-pids")?)),
         }
     })
 }
