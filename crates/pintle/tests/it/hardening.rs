@@ -1,5 +1,5 @@
-//! `pintle status --security`: a fresh cluster passes, with a node and without; whatever is spoilt is found by its check, and the command
-//! that the check names mends it.
+//! `pintle status --security`: a fresh cluster passes, with a node and without; whatever is spoilt is found by its
+//! check, and the command that the check names mends it.
 
 use std::collections::BTreeMap;
 use std::fs;
