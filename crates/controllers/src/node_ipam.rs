@@ -2,7 +2,6 @@
 //!
 //! Upstream: pkg/controller/nodeipam, range allocator.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use client::{Client, Error, ListOptions};
 use serde_json::json;
 
 use crate::harness::{Actor, Context, Read, Write};
+use crate::service_cidr::prefix::Prefix;
 
 const NODE_PREFIX_V4: u8 = 24;
 const NODE_PREFIX_V6: u8 = 64;
@@ -39,7 +39,8 @@ impl Actor for Controller {
         }
         // A consistent list, and not the view, which may not show the last allocation yet.
         let nodes = client.list::<Node>(&ListOptions::default()).await?;
-        let taken: BTreeSet<String> = nodes.items.iter().flat_map(|node| ranges_of(node)).collect();
+        let taken: Vec<Prefix> =
+            nodes.items.iter().flat_map(|node| ranges_of(node)).filter_map(|range| range.parse().ok()).collect();
         let mut ranges = Vec::new();
         for cidr in &context.facts.cluster_cidrs {
             match free(cidr, &taken) {
@@ -67,8 +68,13 @@ fn ranges_of(node: &Node) -> Vec<String> {
     }
 }
 
-/// The first range of a node's size in `cidr` that is not taken; `None` if there is none (or the CIDR is no CIDR).
-fn free(cidr: &str, taken: &BTreeSet<String>) -> Option<String> {
+/// The first range of a node's size in `cidr` that overlaps none that is taken; `None` if there is none (or the CIDR is
+/// no CIDR).
+fn free(cidr: &str, taken: &[Prefix]) -> Option<String> {
+    let is_free = |range: &String| {
+        let overlaps = |range: Prefix| taken.iter().any(|other| other.covers(&range) || range.covers(other));
+        range.parse().is_ok_and(|range| !overlaps(range))
+    };
     let (address, prefix) = cidr.split_once('/')?;
     let prefix: u8 = prefix.parse().ok()?;
     if let Ok(address) = address.parse::<Ipv4Addr>() {
@@ -78,14 +84,14 @@ fn free(cidr: &str, taken: &BTreeSet<String>) -> Option<String> {
             let step = n.checked_shl(u32::from(32 - size)).unwrap_or(0);
             format!("{}/{size}", Ipv4Addr::from(u32::from(address) + step))
         });
-        return ranges.find(|range| !taken.contains(range));
+        return ranges.find(is_free);
     }
     let address: Ipv6Addr = address.parse().ok()?;
     let size = NODE_PREFIX_V6.max(prefix);
     let count = 1_u128.checked_shl(u32::from(size - prefix).min(16))?;
     let mut ranges =
         (0..count).map(|n| format!("{}/{size}", Ipv6Addr::from(u128::from(address) + (n << (128 - size)))));
-    ranges.find(|range| !taken.contains(range))
+    ranges.find(is_free)
 }
 
 #[cfg(test)]
@@ -94,12 +100,14 @@ mod tests {
 
     #[test]
     fn ranges_are_given_out_in_order_and_run_out() {
-        let mut taken = BTreeSet::new();
+        let mut taken: Vec<Prefix> = Vec::new();
         for wanted in ["10.42.0.0/24", "10.42.1.0/24"] {
             assert_eq!(free("10.42.0.0/23", &taken).as_deref(), Some(wanted));
-            taken.insert(wanted.to_owned());
+            taken.push(wanted.parse().unwrap());
         }
         assert_eq!(free("10.42.0.0/23", &taken), None);
         assert_eq!(free("fd00::/56", &taken).as_deref(), Some("fd00::/64"));
+        let odd: Vec<Prefix> = ["10.42.0.128/25", "10.42.2.0/23"].map(|range| range.parse().unwrap()).into();
+        assert_eq!(free("10.42.0.0/21", &odd).as_deref(), Some("10.42.1.0/24"), "a part of a range is taken too");
     }
 }

@@ -124,6 +124,7 @@ fn is_out_of_service(node: &Node) -> bool {
 
 async fn follow_pods(shared: Arc<Shared>) {
     let mut changes = shared.pods.subscribe();
+    let nodes_pods = shared.pods.index(node_of);
     shared.nodes.synced().await;
     loop {
         for change in changes.next().await {
@@ -132,7 +133,13 @@ async fn follow_pods(shared: Arc<Shared>) {
                     shared.queue.add(key);
                 }
             }
-            let Some(new) = &change.new else { continue };
+            let Some(new) = &change.new else {
+                let node_name = change.old.as_deref().map(pod::node_name).unwrap_or_default();
+                if nodes_pods.get(node_name).is_empty() {
+                    shared.missing.lock().remove(node_name);
+                }
+                continue;
+            };
             if due(new, shared.nodes.get(pod::node_name(new)).as_deref()).is_some() {
                 shared.queue.add(&change.key);
             }
@@ -152,6 +159,7 @@ async fn follow_nodes(shared: Arc<Shared>) {
                         continue;
                     }
                 }
+                None if pods.get(&change.key).is_empty() => continue,
                 None => drop(shared.missing.lock().insert(change.key.clone(), shared.clock.now())),
             }
             for pod in pods.get(&change.key) {
@@ -200,9 +208,6 @@ async fn collect(shared: &Shared, pod: &Pod) -> Result<Option<Duration>, Error> 
                 "message": "PodGC: node no longer exists", "lastTransitionTime": Time(shared.clock.now()),
             });
             shared.fail_and_delete(pod, Some(condition)).await?;
-            if shared.pods.index(node_of).get(node_name).len() <= 1 {
-                shared.missing.lock().remove(node_name);
-            }
         }
         Some(Due::Abandoned) => shared.fail_and_delete(pod, None).await?,
         None => {

@@ -14,6 +14,16 @@ pub struct Cidr {
 }
 
 impl Cidr {
+    /// Whether the two have addresses in common: one then contains the other.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.base()) || other.contains(self.base())
+    }
+
+    /// Whether the other is a part of this one, or all of it.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.prefix_len() <= other.prefix_len() && self.contains(other.base())
+    }
+
     /// The range of `prefix_len` bits that holds `addr`; `None` if there are not that many bits.
     pub fn new(addr: IpAddr, prefix_len: u8) -> Option<Self> {
         let bits = bits_of(addr);

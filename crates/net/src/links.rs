@@ -147,7 +147,11 @@ pub async fn gateway_routes(metric: u32) -> Result<BTreeMap<Cidr, IpAddr>> {
         let listed = json(&[option(family), "-j", "route", "show", "type", "unicast"]).await?;
         for route in listed.as_array().into_iter().flatten() {
             let ours = route["metric"].as_u64() == Some(u64::from(metric));
-            let cidr = route["dst"].as_str().and_then(|dst| dst.parse::<Cidr>().ok());
+            // A single address is shown without its length.
+            let host = |dst: &str| {
+                dst.parse::<IpAddr>().ok().and_then(|ip| Cidr::new(ip, if ip.is_ipv4() { 32 } else { 128 }))
+            };
+            let cidr = route["dst"].as_str().and_then(|dst| dst.parse::<Cidr>().ok().or_else(|| host(dst)));
             let gateway = route["gateway"].as_str().and_then(|gateway| gateway.parse::<IpAddr>().ok());
             if let (true, Some(cidr), Some(gateway)) = (ours, cidr, gateway) {
                 routes.insert(cidr, gateway);

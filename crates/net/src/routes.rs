@@ -9,14 +9,25 @@ use api::core::v1::Node;
 
 use crate::{Cidr, Family, Result, links};
 
-/// Where each range of pods is: the range of a node to that node's address. Pure.
-pub fn plan<'a>(nodes: impl IntoIterator<Item = &'a Arc<Node>>, own_name: &str) -> BTreeMap<Cidr, IpAddr> {
-    let mut routes = BTreeMap::new();
-    for node in nodes.into_iter().filter(|node| node.metadata.name.as_deref() != Some(own_name)) {
+/// Where each range of pods is: the range of a node to that node's address. Only ranges within `cluster_cidrs` that
+/// overlap neither the own node's nor another one's: no node draws other traffic to itself. Pure.
+pub fn plan<'a>(
+    nodes: impl IntoIterator<Item = &'a Arc<Node>>,
+    own_name: &str,
+    cluster_cidrs: &[Cidr],
+) -> BTreeMap<Cidr, IpAddr> {
+    let (own, others): (Vec<_>, Vec<_>) =
+        nodes.into_iter().partition(|node| node.metadata.name.as_deref() == Some(own_name));
+    let own: Vec<Cidr> = own.into_iter().flat_map(|node| pod_cidrs(node)).collect();
+    let mut routes: BTreeMap<Cidr, IpAddr> = BTreeMap::new();
+    for node in others {
         for cidr in pod_cidrs(node) {
-            if let Some(gateway) = internal_ip(node, cidr.family()) {
-                // Two nodes with one range: the first by name has it, as anywhere else in the network.
-                routes.entry(cidr).or_insert(gateway);
+            let Some(gateway) = internal_ip(node, cidr.family()) else { continue };
+            let within = cluster_cidrs.iter().any(|all| all.covers(&cidr));
+            // Two nodes with one range: the first by name has it, as anywhere else in the network.
+            let taken = own.iter().chain(routes.keys()).any(|known| known.overlaps(&cidr));
+            if within && !taken {
+                routes.insert(cidr, gateway);
             }
         }
     }
@@ -77,8 +88,13 @@ mod tests {
             node("b", &["10.42.1.0/24", "fd42:0:0:1::/64"], "192.0.2.2"),
             node("c", &[], "192.0.2.3"),
             node("d", &["10.42.3.0/24"], "none"),
+            node("greedy", &["10.42.1.128/25"], "192.0.2.6"),
+            node("outside", &["192.0.2.1/32"], "192.0.2.6"),
+            node("whole", &["0.0.0.0/1"], "192.0.2.6"),
+            node("yours", &["10.42.0.64/26"], "192.0.2.6"),
         ];
+        let cluster = ["10.42.0.0/16".parse().unwrap(), "fd42::/48".parse().unwrap()];
         let expected = [("10.42.1.0/24".parse().unwrap(), "192.0.2.2".parse().unwrap())];
-        assert_eq!(plan(&nodes, "a"), expected.into());
+        assert_eq!(plan(&nodes, "a", &cluster), expected.into());
     }
 }

@@ -338,7 +338,7 @@ async fn keep_links(
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
     loop {
         let all = nodes.snapshot();
-        let wanted = Wanted::of(all.values(), &options.node_name);
+        let wanted = Wanted::of(all.values(), &options.node_name, &options.cluster_cidrs);
         feed.set_node(wanted.zone.clone(), wanted.pod_cidrs.clone());
         let result = ensure_links(&options, &wanted).await;
         let wait = match result {
@@ -360,7 +360,7 @@ async fn keep_links(
             tokio::select! {
                 biased;
                 _ = subscription.next() => {
-                    if Wanted::of(nodes.snapshot().values(), &options.node_name) != wanted {
+                    if Wanted::of(nodes.snapshot().values(), &options.node_name, &options.cluster_cidrs) != wanted {
                         break;
                     }
                 }
@@ -379,13 +379,13 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of<'a>(nodes: impl Iterator<Item = &'a Arc<Node>>, own_name: &str) -> Self {
+    fn of<'a>(nodes: impl Iterator<Item = &'a Arc<Node>>, own_name: &str, cluster_cidrs: &[Cidr]) -> Self {
         let nodes: Vec<_> = nodes.collect();
         let own = nodes.iter().find(|node| node.metadata.name.as_deref() == Some(own_name));
         Self {
             zone: own.and_then(|node| node.metadata.labels.as_ref()?.get(ZONE_LABEL).cloned()),
             pod_cidrs: own.map(|node| routes::pod_cidrs(node)).unwrap_or_default(),
-            routes: routes::plan(nodes, own_name),
+            routes: routes::plan(nodes, own_name, cluster_cidrs),
         }
     }
 }
@@ -395,15 +395,16 @@ impl Wanted {
 async fn ensure_links(options: &Options, wanted: &Wanted) -> Result<Option<String>> {
     ensure_service_link(options).await?;
     let Some(network) = &options.pod_network else { return Ok(None) };
-    routes::apply(&wanted.routes, names::route_metric(&options.instance)).await?;
-    if wanted.pod_cidrs.is_empty() {
-        return Ok(None);
-    }
+    // First: what fails below must not leave pods without it.
     let guarded = policy::guard::ensure(&options.instance, &names::bridge(&options.instance)).await;
     let unguarded = guarded.err().map(|error| {
         tracing::warn!(error = &error as &dyn std::error::Error, "{UNGUARDED}");
         UNGUARDED.to_owned()
     });
+    routes::apply(&wanted.routes, names::route_metric(&options.instance)).await?;
+    if wanted.pod_cidrs.is_empty() {
+        return Ok(None);
+    }
     let bridged = cni::setup(&cni::Options {
         instance: options.instance.clone(),
         pod_cidrs: wanted.pod_cidrs.clone(),

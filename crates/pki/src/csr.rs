@@ -76,14 +76,11 @@ impl Csr {
         let request = CertReq::from_der(der).map_err(malformed)?;
         verify(&request, signed_bytes(der).map_err(malformed)?)?;
         let mut names = requested_names(&request).map_err(malformed)?;
-        names.retain(|name| {
-            matches!(
-                name,
-                GeneralName::DnsName(_)
-                    | GeneralName::IpAddress(_)
-                    | GeneralName::Rfc822Name(_)
-                    | GeneralName::UniformResourceIdentifier(_)
-            )
+        names.retain(|name| match name {
+            // Of any other length it is nobody's address, and not among those that are looked at.
+            GeneralName::IpAddress(octets) => matches!(octets.as_bytes().len(), 4 | 16),
+            GeneralName::DnsName(_) | GeneralName::Rfc822Name(_) | GeneralName::UniformResourceIdentifier(_) => true,
+            _ => false,
         });
         let (dns_names, ip_addresses) = alternative_names(&names);
         let texts = |pick: fn(&GeneralName) -> Option<&Ia5String>| {

@@ -232,17 +232,21 @@ fn own_node(node: &str, request: &mut Request<'_>) -> Result<(), Refused> {
     }
     let old = request.old_object::<Node>().map(|old| {
         let taints = old.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-        (old.metadata.labels.clone().unwrap_or_default(), taints)
+        (old.metadata.labels.clone().unwrap_or_default(), taints, ranges_of(&old))
     });
     let operation = request.operation;
     let Some(new) = request.object::<Node>() else { return Ok(()) };
     let labels = new.metadata.labels.clone().unwrap_or_default();
+    // Every other node makes a route of it. Upstream lets a node say what it likes.
+    if ranges_of(&new) != old.as_ref().map(|(_, _, ranges)| ranges.clone()).unwrap_or_default() {
+        return Err(format!("node {node:?} is not allowed to modify podCIDR").into());
+    }
     match (operation, old) {
         (Operation::Create, _) => match forbidden_labels(&labels, &BTreeMap::new()) {
             none if none.is_empty() => Ok(()),
             some => Err(format!("node {node:?} is not allowed to set the following labels: {some}").into()),
         },
-        (Operation::Update, Some((old_labels, old_taints))) => {
+        (Operation::Update, Some((old_labels, old_taints, _))) => {
             let taints = new.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
             if taints != old_taints {
                 return Err(format!("node {node:?} is not allowed to modify taints").into());
@@ -254,6 +258,12 @@ fn own_node(node: &str, request: &mut Request<'_>) -> Result<(), Refused> {
         }
         _ => Ok(()),
     }
+}
+
+/// The pods' addresses of a node.
+fn ranges_of(node: &Node) -> Vec<String> {
+    let Some(spec) = &node.spec else { return Vec::new() };
+    spec.pod_cidr.iter().chain(spec.pod_cidrs.iter().flatten()).cloned().collect()
 }
 
 /// The labels among those changed that a node has no say in, as they are listed in a refusal.

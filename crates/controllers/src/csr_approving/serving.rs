@@ -23,6 +23,7 @@ pub fn problem(csr: &Csr, username: &str, nodes: &[Arc<Node>], api_server_names:
         return Some(format!("there is no Node {name}"));
     };
     let is_api_server = |wanted: &str| api_server_names.iter().any(|own| own.eq_ignore_ascii_case(wanted));
+    let is_api_servers = |wanted: IpAddr| api_server_names.iter().any(|own| own.parse() == Ok(wanted));
     for dns_name in &csr.dns_names {
         if dns_name != name {
             return Some(format!("{dns_name} is not the node's name"));
@@ -30,16 +31,23 @@ pub fn problem(csr: &Csr, username: &str, nodes: &[Arc<Node>], api_server_names:
         if is_api_server(dns_name) {
             return Some(format!("{dns_name} is a name of the API server"));
         }
+        if dns_name.ends_with(".svc") || dns_name.contains(".svc.") {
+            return Some(format!("{dns_name} is a name that a Service may have"));
+        }
     }
     let addresses = addresses(own);
     for ip in &csr.ip_addresses {
+        // Clients may take it for the IPv4 address it holds.
+        if *ip != ip.to_canonical() {
+            return Some(format!("{ip} is an IPv4 address in the form of IPv6"));
+        }
         if !addresses.contains(ip) {
             return Some(format!("{ip} is not an address of Node {name}"));
         }
         if ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() {
             return Some(format!("{ip} is an address of every machine"));
         }
-        if is_api_server(&ip.to_string()) {
+        if is_api_servers(*ip) {
             return Some(format!("{ip} is an address of the API server"));
         }
         if let Some(other) = nodes.iter().find(|other| other.name() != name && self::addresses(other).contains(ip)) {
@@ -52,7 +60,8 @@ pub fn problem(csr: &Csr, username: &str, nodes: &[Arc<Node>], api_server_names:
 fn addresses(node: &Node) -> Vec<IpAddr> {
     let all = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
     all.filter(|address| matches!(address.type_.as_str(), "InternalIP" | "ExternalIP"))
-        .filter_map(|address| address.address.parse().ok())
+        .filter_map(|address| address.address.parse::<IpAddr>().ok())
+        .map(|ip| ip.to_canonical())
         .collect()
 }
 
@@ -76,7 +85,8 @@ mod tests {
         let user = format!("system:node:{name}");
         let pem = pki::csr::create(&key, &user, &["system:nodes".to_owned()], &dns_names, &ips).unwrap();
         let nodes = [
-            node("a", &["192.0.2.1", "192.0.2.9", "127.0.0.1", "10.43.0.1"]),
+            node("a", &["192.0.2.1", "192.0.2.9", "127.0.0.1", "10.43.0.1", "::ffff:192.0.2.4"]),
+            node("hooks.shop.svc", &["192.0.2.5"]),
             node("b", &["192.0.2.2", "192.0.2.9"]),
             node("kubernetes", &["192.0.2.3"]),
         ];
@@ -88,6 +98,12 @@ mod tests {
     fn a_node_has_certificates_for_itself_alone() {
         assert_eq!(said("a", &["a"], &["192.0.2.1"]), "");
         assert_eq!(said("b", &[], &["192.0.2.2"]), "");
+        assert_eq!(said("a", &[], &["192.0.2.4"]), "");
+        assert_eq!(said("a", &[], &["::ffff:192.0.2.4"]), "::ffff:192.0.2.4 is an IPv4 address in the form of IPv6");
+        assert_eq!(
+            said("hooks.shop.svc", &["hooks.shop.svc"], &[]),
+            "hooks.shop.svc is a name that a Service may have"
+        );
         assert_eq!(said("c", &["c"], &[]), "there is no Node c");
         assert_eq!(said("a", &["b"], &[]), "b is not the node's name");
         assert_eq!(said("kubernetes", &["kubernetes"], &[]), "kubernetes is a name of the API server");

@@ -37,13 +37,14 @@ async fn create(arguments: &CreateArgs) -> Result<()> {
     let client = status::connect(&layout)?;
     let token = arguments.token.clone().map_or_else(Token::generate, Ok)?;
     let secret = secret(&token, arguments, Clock::system().now())?;
+    // Before there is a token that nobody would hear of.
+    let join = join_command(&client, &layout, &token).await?;
     match client.create(secret).await {
         Err(error) if error.is_already_exists() => {
             bail!("there is a token with the id {} already: `pintle token delete {0}` first", token.id());
         }
         made => drop(made.context("making the token's Secret")?),
     }
-    let join = join_command(&client, &layout, &token).await?;
     if arguments.print_join_command {
         println!("{join}");
         return Ok(());
