@@ -86,14 +86,17 @@ async fn serve(arguments: AgentArgs, wish: join::Wish) -> Result<ExitCode> {
 }
 
 /// Held as long as the file is open.
-fn lock(layout: &Layout) -> Result<File> {
+///
+/// # Errors
+/// If an agent is running with this data dir.
+pub fn lock(layout: &Layout) -> Result<File> {
     let path = layout.agent_lock();
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.with_context(|| format!("opening {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
-            bail!("--data-dir: another agent is running with {}", layout.root().display())
+            bail!("--data-dir: an agent is running with {}: end it first", layout.root().display())
         }
         Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
     }

@@ -200,8 +200,9 @@ impl node::server::Pods for NodePods {
 /// Stops pods and runtime, and cleans the kernel.
 pub async fn down(place: &Place) -> Result<()> {
     let layout = Layout::new(&place.data_dir);
-    private::down(containerd_options(&layout, None), Clock::system()).await.context("stopping the pods")?;
-    node::cleanup(&layout.node(), &place.instance).await.context("unmounting volumes")?;
-    net::cleanup(&place.instance, &layout.cni_conf()).await.context("removing the network")?;
-    Ok(())
+    // Each of them though another fails: what can be cleaned away is.
+    let stopped = private::down(containerd_options(&layout, None), Clock::system()).await.context("stopping the pods");
+    let unmounted = node::cleanup(&layout.node(), &place.instance).await.context("unmounting volumes");
+    let removed = net::cleanup(&place.instance, &layout.cni_conf()).await.context("removing the network");
+    stopped.and(unmounted).and(removed)
 }

@@ -7,9 +7,13 @@ use anyhow::Result;
 
 use super::block_on;
 use crate::cli::DownArgs;
-use crate::node_wiring;
+use crate::layout::Layout;
+use crate::{agent, node_wiring};
 
 pub fn run(arguments: &DownArgs) -> Result<ExitCode> {
+    // A running agent would put back what is taken away; none starts meanwhile.
+    let layout = Layout::new(&arguments.place.data_dir);
+    let _agent = layout.agent_lock().exists().then(|| agent::lock(&layout)).transpose()?;
     block_on(async {
         node_wiring::down(&arguments.place).await?;
         Ok(ExitCode::SUCCESS)

@@ -273,7 +273,10 @@ fn name_is_taken(cluster: &Cluster, machine: &Machine) {
     let refused = refused.run(20).fails();
     assert!(refused.contains(&format!("a node node-2 is in the cluster and Ready, at {FAR}")), "{refused}");
     let refused = machine.pintle(&["agent", "--node-name", "node-2"], &machine.data_dir()).run(20).fails();
-    assert!(refused.contains("another agent is running with"), "{refused}");
+    assert!(refused.contains("an agent is running with"), "{refused}");
+    let down = ["down", "--instance", machine.instance.as_str()];
+    let refused = machine.pintle(&down, &machine.data_dir()).run(20).fails();
+    assert!(refused.contains("an agent is running with") && refused.contains("end it first"), "{refused}");
     let other = machine.pintle(&["certs", "list"], &machine.data_dir()).run(20).ok();
     assert!(other.contains("kubelet-client-current.pem") && other.contains("system:node:node-2"), "{other}");
 }

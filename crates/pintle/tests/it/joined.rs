@@ -19,7 +19,7 @@ pub const FAR: Ipv4Addr = Ipv4Addr::new(10, 174, 0, 2);
 pub struct Machine {
     netns: String,
     cable: String,
-    instance: String,
+    pub instance: String,
     folder: tempfile::TempDir,
     agent: Option<Child>,
 }
