@@ -124,7 +124,7 @@ impl Handle {
                 if self.applied.wait_for(Option::is_some).await.is_err() {
                     return false;
                 }
-                match self.feed.admit(pod, ips) {
+                match self.feed.isolation(pod) {
                     None => return true,
                     Some(later) => version = later,
                 }

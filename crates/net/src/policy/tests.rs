@@ -341,12 +341,22 @@ fn an_address_belongs_to_whom_the_node_gave_it_last() {
     feed.apply_pod(&typed(&old));
     feed.apply_pod(&typed(&new));
     assert_eq!(isolated(), [WEB]);
-    // One of the same name is another pod.
+    // One of the same name is another pod; the one before lives on until its network is gone.
+    let mut former = new.clone();
     new["metadata"]["uid"] = "other".into();
     feed.apply_pod(&typed(&new));
-    assert_eq!(isolated(), Vec::<String>::new());
+    assert_eq!(isolated(), [WEB]);
     assert_eq!(feed.admit(&typed(&new), &[DB.parse().unwrap()]), Some(feed.version()));
-    assert_eq!(isolated(), [DB]);
+    assert_eq!(isolated(), [WEB, DB]);
+    // Its end is told late, and does not concern the other.
+    former["metadata"]["labels"] = json!({});
+    feed.delete_pod(&typed(&former));
+    assert_eq!(isolated(), [WEB, DB]);
+    feed.replace_pods([Arc::new(typed(&new))]);
+    assert_eq!(isolated(), [WEB, DB]);
+    let before = feed.version();
+    feed.release(&typed(&former));
+    assert_eq!((feed.version(), isolated()), (before + 1, vec![DB.to_owned()]));
     // A new sandbox has a new address, whatever the API says of the old one.
     assert_eq!(feed.admit(&typed(&new), &["10.42.0.77".parse().unwrap()]), Some(feed.version()));
     new["status"] = json!({"podIP": DB});
@@ -367,6 +377,43 @@ fn an_address_belongs_to_whom_the_node_gave_it_last() {
     assert_eq!(isolated(), [DB]);
     feed.delete_pod(&typed(&new));
     assert_eq!(isolated(), Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_whose_name_is_anothers_stays_isolated_by_what_it_was() {
+    let feed = cluster();
+    feed.apply_policy(&policy("a", "p", &json!({"podSelector": {"matchLabels": {"app": "web"}}})));
+    let typed = |value: &Value| serde_json::from_value::<Pod>(value.clone()).unwrap();
+    let isolated = || {
+        let model = feed.read(|inputs| resolve(inputs, &[]));
+        model.ingress.isolated.keys().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let old = pod("a", "web", "here", WEB);
+    feed.admit(&typed(&old), &[WEB.parse().unwrap()]);
+    // The new one is on another node, with labels that no policy selects.
+    feed.delete_pod(&typed(&old));
+    let mut new = pod("a", "web", "there", "10.42.1.77");
+    new["metadata"]["uid"] = "web-2".into();
+    new["metadata"]["labels"] = json!({"app": "free"});
+    feed.apply_pod(&typed(&new));
+    assert_eq!(isolated(), [WEB]);
+    // A policy that comes now holds for it too, and one that goes does not.
+    feed.apply_policy(&policy("a", "out", &json!({"policyTypes": ["Egress"]})));
+    feed.delete_policy("a", "p");
+    let model = feed.read(|inputs| resolve(inputs, &[]));
+    assert_eq!((isolated(), model.egress.isolated.contains_key(&WEB.parse::<IpAddr>().unwrap())), (vec![], true));
+    // The address goes to the next pod before the old one is released.
+    feed.apply_policy(&policy("a", "p", &json!({"podSelector": {"matchLabels": {"app": "web"}}})));
+    let mut next = pod("a", "next", "here", WEB);
+    next["status"] = json!({});
+    feed.admit(&typed(&next), &[WEB.parse().unwrap()]);
+    assert_eq!(isolated(), Vec::<String>::new());
+    assert_eq!(feed.isolation(&typed(&next)), Some(feed.version()));
+    feed.release(&typed(&old));
+    feed.release(&typed(&next));
+    assert_eq!(feed.isolation(&typed(&next)), None);
+    let model = feed.read(|inputs| resolve(inputs, &[]));
+    assert_eq!(model.egress.isolated.keys().map(ToString::to_string).collect::<Vec<_>>(), [DB]);
 }
 
 #[test]
