@@ -207,7 +207,7 @@ impl Feed {
     /// Takes in what the node knows of a pod of its own before the API does: its addresses. Returns the version that
     /// the kernel has to have reached before the pod may begin; `None`: no policy holds for it.
     pub fn admit(&self, pod: &Pod, ips: &[IpAddr]) -> Option<u64> {
-        let peer = Peer::of(pod, &self.node_name)?;
+        let peer = Peer::that_runs(pod, &self.node_name)?;
         let mut inputs = self.inputs.lock();
         // Labels are the API's to tell, once it has.
         let peer = inputs.listed(&peer.key, &peer.uid).cloned().unwrap_or(peer);

@@ -417,6 +417,27 @@ fn a_pod_whose_name_is_anothers_stays_isolated_by_what_it_was() {
 }
 
 #[test]
+fn a_pod_that_ended_and_still_has_a_network_is_isolated() {
+    let feed = cluster();
+    feed.apply_policy(&policy("a", "p", &json!({})));
+    let isolated = |ip: &str| {
+        let ip: IpAddr = ip.parse().unwrap();
+        feed.read(|inputs| resolve(inputs, &[])).ingress.isolated.contains_key(&ip)
+    };
+    // As after a restart: the API has listed it as failed, and the node finds its sandbox.
+    let mut ended = pod("a", "ended", "here", "10.42.0.9");
+    ended["status"]["phase"] = "Failed".into();
+    let ended: Pod = serde_json::from_value(ended).unwrap();
+    assert!(!isolated("10.42.0.9"));
+    assert_eq!(feed.admit(&ended, &["10.42.0.9".parse().unwrap()]), Some(feed.version()));
+    assert!(isolated("10.42.0.9"));
+    feed.apply_pod(&ended);
+    assert!(isolated("10.42.0.9"));
+    feed.release(&ended);
+    assert!(!isolated("10.42.0.9"));
+}
+
+#[test]
 fn what_policies_do_not_look_at_changes_nothing() {
     let feed = cluster();
     let before = feed.version();
