@@ -1,5 +1,6 @@
 //! A node under test: the agent, the fake runtime and the small API.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,12 +32,12 @@ pub struct Lab {
 /// A network that notes which pods it is told of.
 #[derive(Default)]
 pub struct Network {
-    pub admitted: Mutex<Vec<(Arc<Pod>, Vec<String>)>>,
+    pub admitted: Mutex<Vec<(Arc<Pod>, Vec<IpAddr>)>>,
     pub released: Mutex<Vec<String>>,
 }
 
 impl node::Network for Network {
-    fn admit(&self, pod: Arc<Pod>, ips: Vec<String>) -> BoxFuture<'static, Result<(), String>> {
+    fn admit(&self, pod: Arc<Pod>, ips: Vec<IpAddr>) -> BoxFuture<'static, Result<(), String>> {
         self.admitted.lock().unwrap().push((pod, ips));
         Box::pin(async { Ok(()) })
     }
