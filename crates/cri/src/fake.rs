@@ -155,6 +155,11 @@ impl Fake {
         self.state().network_not_ready = !ready;
     }
 
+    /// Whether sandboxes that start from now on get no address of the pod network.
+    pub fn set_addressless(&self, addressless: bool) {
+        self.state().addressless = addressless;
+    }
+
     /// See [`crate::Runtime::events`].
     pub fn events(&self) -> EventStream {
         let listening = {

@@ -124,7 +124,7 @@ impl Handle {
                 if self.applied.wait_for(Option::is_some).await.is_err() {
                     return false;
                 }
-                match self.feed.admit(pod, ips) {
+                match self.feed.isolation(pod) {
                     None => return true,
                     Some(later) => version = later,
                 }
@@ -227,7 +227,16 @@ impl Service {
         let resolved =
             self.feed.read(|inputs| inputs.is_complete().then(|| (resolve(inputs, built_in), inputs.unseen.clone())));
         let Some((model, unseen)) = resolved else { return Ok(false) };
-        let table = compile(&model, facts);
+        let (isolated, facts) = (model.isolated_len(), facts.clone());
+        // It may take long, and other tasks share this thread.
+        let table = match tokio::task::spawn_blocking(move || compile(&model, &facts)).await {
+            Ok(table) => table,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime shuts down: so will this task.
+                Err(_) => return Ok(false),
+            },
+        };
         let rules: usize = table.chains.values().map(|chain| chain.rules.len()).sum();
         let elements: usize = table.sets.values().map(|set| set.elements.len()).sum();
         let compiled = since(started, self.clock);
@@ -237,7 +246,7 @@ impl Service {
         counters.last_duration_us.store(since(started, self.clock), Ordering::Relaxed);
         counters.rules.store(rules as u64, Ordering::Relaxed);
         counters.elements.store(elements as u64, Ordering::Relaxed);
-        counters.isolated.store(model.isolated_len() as u64, Ordering::Relaxed);
+        counters.isolated.store(isolated as u64, Ordering::Relaxed);
         self.tell(unseen.map_or(Enforcement::Whole, Enforcement::Partial));
         self.applied.send_replace(Some(version));
         Ok(true)

@@ -29,6 +29,9 @@ pub const NODE: &str = "pintle.io/node";
 /// Upstream's default of `terminationMessagePath`.
 pub const DEFAULT_TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
 
+/// The labels of a sandbox that are not the pod's own.
+pub const OF_SANDBOX: [&str; 4] = [POD_NAME, POD_NAMESPACE, POD_UID, NODE];
+
 /// The labels of a sandbox: the pod's own, and who it is.
 pub fn sandbox_labels(p: &Pod, node_name: &str) -> BTreeMap<String, String> {
     let mut labels = p.metadata.labels.clone().unwrap_or_default();

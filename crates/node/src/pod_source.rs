@@ -62,7 +62,9 @@ async fn take_orphans(agent: &Arc<Agent>, known: &BTreeSet<String>) {
     match agent.runtime.list_pod_sandbox(Some(filter)).await {
         Ok(sandboxes) => {
             for sandbox in sandboxes {
-                let Some(p) = pod_of(&sandbox).filter(|p| !known.contains(p.uid())) else { continue };
+                let Some(p) = pod_of(&sandbox, &agent.facts.node_name).filter(|p| !known.contains(p.uid())) else {
+                    continue;
+                };
                 let (entry, fresh) = agent.pods.enter(&Arc::new(p), true);
                 orphans.insert(entry.uid.clone());
                 if fresh {
@@ -91,17 +93,20 @@ async fn take_orphans(agent: &Arc<Agent>, known: &BTreeSet<String>) {
     }
 }
 
-/// As much of a pod as its sandbox tells.
-fn pod_of(sandbox: &v1::PodSandbox) -> Option<Pod> {
+/// As much of a pod of the node as its sandbox tells. Its labels are what isolates it until it has ended.
+fn pod_of(sandbox: &v1::PodSandbox, node_name: &str) -> Option<Pod> {
     let label = |key: &str| sandbox.labels.get(key).cloned();
+    let own = sandbox.labels.iter().filter(|(key, _)| !labels::OF_SANDBOX.contains(&key.as_str()));
+    let own: BTreeMap<String, String> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
     Some(Pod {
         metadata: ObjectMeta {
             name: label(labels::POD_NAME),
             namespace: label(labels::POD_NAMESPACE),
             uid: Some(label(labels::POD_UID)?),
+            labels: (!own.is_empty()).then_some(own),
             ..ObjectMeta::default()
         },
-        spec: Some(PodSpec::default()),
+        spec: Some(PodSpec { node_name: Some(node_name.to_owned()), ..PodSpec::default() }),
         status: None,
     })
 }

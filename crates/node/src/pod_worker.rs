@@ -20,6 +20,7 @@ use crate::agent::Agent;
 use crate::config::env;
 use crate::events::Severity;
 use crate::inbox::{Signal, Signals};
+use crate::network;
 use crate::observe::{self, Memory};
 use crate::pod;
 use crate::pods::Entry;
@@ -285,7 +286,11 @@ impl Worker {
         }
         let (p, ips) = (p.clone(), self.state.ips().to_vec());
         self.agent.tasks.spawn("an adopted pod's network", async move {
-            if let Err(error) = network.admit(p.clone(), ips).await {
+            let admitted = match network::addresses(&ips) {
+                Ok(ips) => network.admit(p.clone(), ips).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = admitted {
                 tracing::warn!(pod = %pod::full_name(&p), error, "a pod that runs already may not be isolated");
             }
         });

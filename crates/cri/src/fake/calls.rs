@@ -81,7 +81,7 @@ impl Fake {
         {
             let mut state = self.state();
             let host = state.sandboxes.get(&id).is_some_and(on_host_network);
-            let network = if host {
+            let network = if host || state.addressless {
                 v1::PodSandboxNetworkStatus::default()
             } else {
                 v1::PodSandboxNetworkStatus { ip: state.next_address(), additional_ips: Vec::new() }

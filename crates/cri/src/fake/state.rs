@@ -20,6 +20,8 @@ pub(super) struct State {
     pub unavailable: bool,
     pub outage: Arc<Notify>,
     pub network_not_ready: bool,
+    /// Sandboxes that start get no address.
+    pub addressless: bool,
     /// The network's first address and how many were given out.
     pub pod_cidr: Option<std::net::Ipv4Addr>,
     pub addresses: u32,

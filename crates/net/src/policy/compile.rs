@@ -9,7 +9,7 @@
 //! that the same policies hold for. That chain asks the policies' chains, whose rules accept; what none of them accepts
 //! is dropped. An accepted packet goes on to the other end's base chain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use super::model::{Allowed, Direction, Model, Peers, Side};
@@ -17,7 +17,7 @@ use super::rule::{Block, PortMatch, Ports};
 use crate::feed::Key;
 use crate::nft::{Hook, Table};
 use crate::proxy::endpoints::Protocol;
-use crate::{Family, names};
+use crate::{Cidr, Family, names};
 
 /// What the compiler knows of the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,6 +211,7 @@ impl Compiler<'_> {
     /// A policy's rules: one for each kind of peer and of port.
     fn policy(&self, direction: Direction, allowed: &[Allowed], known: &Named<'_>) -> Vec<String> {
         let mut rules: Vec<String> = Vec::new();
+        let mut said: HashSet<String> = HashSet::new();
         for one in allowed {
             let peers =
                 one.peers.as_ref().map_or_else(|| vec![(None, String::new())], |it| self.peers(direction, it, known));
@@ -221,7 +222,7 @@ impl Compiler<'_> {
                         continue;
                     }
                     let rule = format!("{before}{peer}{after}accept");
-                    if !rules.contains(&rule) {
+                    if said.insert(rule.clone()) {
                         rules.push(rule);
                     }
                 }
@@ -240,8 +241,26 @@ impl Compiler<'_> {
             let each = self.facts.families.iter();
             all.extend(each.map(|family| (Some(*family), format!("{} @{} ", other(*family), named(name, *family)))));
         }
-        for block in peers.blocks.iter().filter(|block| self.facts.families.contains(&block.family())) {
-            all.extend(range(&other(block.family()), block).map(|text| (Some(block.family()), text)));
+        for family in &self.facts.families {
+            let (whole, parted): (Vec<&Block>, Vec<&Block>) = peers
+                .blocks
+                .iter()
+                .filter(|block| block.family() == *family)
+                .partition(|block| block.except.is_empty());
+            let whole = widest(whole.into_iter().map(|block| block.cidr));
+            match whole.as_slice() {
+                [] => {}
+                // `0.0.0.0/0` is no condition to nft, but it is one on the family.
+                [all_of_it, ..] if all_of_it.prefix_len() == 0 => {
+                    all.push((Some(*family), format!("meta nfproto {} ", protocol(*family))));
+                }
+                some => {
+                    let text = one_of(some.iter().map(ToString::to_string).collect());
+                    all.push((Some(*family), format!("{} {text} ", other(*family))));
+                }
+            }
+            let texts = parted.into_iter().filter_map(|block| range(&other(*family), block));
+            all.extend(texts.map(|text| (Some(*family), text)));
         }
         all
     }
@@ -259,8 +278,8 @@ impl Compiler<'_> {
                 Ports::Range(first, last) => Some((*first, *last)),
                 _ => None,
             }));
-            for text in numbers {
-                let after = format!("ct reply proto-src {text} ");
+            if !numbers.is_empty() {
+                let after = format!("ct reply proto-src {} ", one_of(numbers));
                 all.push(Ends { family: None, before: before.clone(), after });
             }
             let names: BTreeSet<&String> = of_protocol()
@@ -292,24 +311,41 @@ struct Ends {
 
 /// A range and what is left out of it; `None` if nothing remains.
 fn range(address: &str, block: &Block) -> Option<String> {
-    let whole = if block.cidr.prefix_len() == 0 { String::new() } else { format!("{address} {} ", block.cidr) };
-    // `0.0.0.0/0` is no condition to nft, but it is one on the family.
-    let whole = if whole.is_empty() { format!("meta nfproto {} ", protocol(block.family())) } else { whole };
-    let covers = |outer: &crate::Cidr, inner: &crate::Cidr| {
-        outer.prefix_len() <= inner.prefix_len() && outer.contains(inner.base())
+    let whole = match block.cidr.prefix_len() {
+        0 => format!("meta nfproto {} ", protocol(block.family())),
+        _ => format!("{address} {} ", block.cidr),
     };
-    let except: BTreeSet<&crate::Cidr> = block.except.iter().collect();
+    let except = widest(block.except.iter().copied());
     if except.iter().any(|part| covers(part, &block.cidr)) {
         return None;
     }
-    // Parts that lie in one another are refused by nft: only the widest are named.
-    let widest = except.iter().filter(|part| !except.iter().any(|other| other != *part && covers(other, part)));
-    let widest: Vec<String> = widest.map(ToString::to_string).collect();
-    Some(match widest.as_slice() {
-        [] => whole,
-        [one] => format!("{whole}{address} != {one} "),
-        many => format!("{whole}{address} != {{ {} }} ", many.join(", ")),
-    })
+    let except: Vec<String> = except.iter().map(ToString::to_string).collect();
+    Some(if except.is_empty() { whole } else { format!("{whole}{address} != {} ", one_of(except)) })
+}
+
+fn covers(outer: &Cidr, inner: &Cidr) -> bool {
+    outer.prefix_len() <= inner.prefix_len() && outer.contains(inner.base())
+}
+
+/// Those that do not lie in another one, sorted: nft refuses a set of ranges that do.
+fn widest(ranges: impl Iterator<Item = Cidr>) -> Vec<Cidr> {
+    let sorted: BTreeSet<Cidr> = ranges.collect();
+    let mut widest: Vec<Cidr> = Vec::new();
+    // Ranges never overlap in part, and one that covers others comes right before them.
+    for range in sorted {
+        if widest.last().is_none_or(|before| !covers(before, &range)) {
+            widest.push(range);
+        }
+    }
+    widest
+}
+
+/// One value as it is, several as a set without a name.
+fn one_of(values: Vec<String>) -> String {
+    match <[String; 1]>::try_from(values) {
+        Ok([one]) => one,
+        Err(many) => format!("{{ {} }}", many.join(", ")),
+    }
 }
 
 /// Ranges of ports that do not touch, as nft writes them.

@@ -4,7 +4,7 @@
 //! It is apart from the network's other feed because it holds every pod of the cluster in a form of its own, and
 //! neither the service proxy nor DNS is to be woken by them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -24,22 +24,14 @@ pub struct Inputs {
     pub policies: Option<BTreeMap<Key, Policy>>,
     /// The labels of all namespaces, once they have been listed.
     pub namespaces: Option<BTreeMap<String, BTreeMap<String, String>>>,
-    /// All pods that policies know of, once they have been listed.
+    /// All pods of the API that policies know of, once they have been listed.
     pub pods: Option<BTreeMap<Key, Peer>>,
     /// Why some connections of pods never meet the rules; `None`: all do.
     pub unseen: Option<String>,
-    /// The addresses of pods of this node as the node itself told them: it knows before the API does.
-    admitted: BTreeMap<Key, Admitted>,
-}
-
-#[derive(Debug)]
-struct Admitted {
-    peer: Peer,
-    /// The API has told of the pod too, so that it will tell when it is gone.
-    listed: bool,
-    /// The API says that the pod is gone, or has ended. Its processes may live on for a moment: it stays isolated until
-    /// the node has taken its network away.
-    gone: bool,
+    /// The pods of this node that have a network, by uid, as the API told of them last, with the addresses that the
+    /// node itself told: it knows before the API does. They are isolated until the node has taken their network away,
+    /// whatever the API says: it forgets a pod, or has another under its name, while its processes live on.
+    admitted: BTreeMap<String, Peer>,
 }
 
 impl Inputs {
@@ -48,12 +40,23 @@ impl Inputs {
         self.policies.is_some() && self.namespaces.is_some() && self.pods.is_some()
     }
 
+    /// The pods of this node that have a network and are not among [`Inputs::pods`]: the API does not know them yet, or
+    /// no more, though it may know another of the same name.
+    pub fn unlisted(&self) -> impl Iterator<Item = &Peer> {
+        self.admitted.values().filter(|peer| self.listed(&peer.key, &peer.uid).is_none())
+    }
+
+    fn listed(&self, key: &Key, uid: &str) -> Option<&Peer> {
+        self.pods.as_ref().and_then(|pods| pods.get(key)).filter(|peer| peer.uid == uid)
+    }
+
     /// Whether any policy holds for a pod with these labels.
     fn isolates(&self, peer: &Peer) -> bool {
         let own = self.policies.iter().flatten().filter(|(key, _)| key.namespace == peer.key.namespace);
         own.into_iter().any(|(_, policy)| policy.pods.matches(&peer.labels))
     }
 
+    /// Whether anything changed.
     fn put(&mut self, peer: Peer) -> bool {
         let known = self.pods.get_or_insert_default();
         if known.get(&peer.key) == Some(&peer) {
@@ -65,52 +68,45 @@ impl Inputs {
 
     /// A pod as the API tells of it, with the addresses the node told of it.
     fn merged(&mut self, peer: Peer) -> Peer {
-        match self.admitted.get_mut(&peer.key) {
-            Some(admitted) if admitted.peer.uid == peer.uid => {
-                (admitted.listed, admitted.gone) = (true, false);
-                peer.with_ips(admitted.peer.ips.iter().copied())
-            }
-            // An address that the node gave to another pod since is no longer this one's, whatever is told of it.
-            _ if peer.local => {
-                let others = self.admitted.iter().filter(|(key, _)| **key != peer.key);
-                let taken: Vec<IpAddr> = others.flat_map(|(_, admitted)| admitted.peer.ips.iter().copied()).collect();
-                peer.with_ips(peer.ips.iter().copied().filter(|ip| !taken.contains(ip)))
-            }
-            _ => peer,
+        if let Some(admitted) = self.admitted.get_mut(&peer.uid) {
+            let peer = Peer { local: true, ..peer.with_ips(admitted.ips.iter().copied()) };
+            admitted.clone_from(&peer);
+            return peer;
         }
+        if !peer.local {
+            return peer;
+        }
+        // An address that the node gave to another pod since is no longer this one's, whatever is told of it.
+        let taken: BTreeSet<IpAddr> = self.admitted.values().flat_map(|other| other.ips.iter().copied()).collect();
+        peer.with_ips(peer.ips.iter().copied().filter(|ip| !taken.contains(ip)))
     }
 
-    /// Whether anything changed.
+    /// Whether anything changed: one that has a network stays, as [`Inputs::unlisted`].
     fn remove(&mut self, key: &Key, uid: &str) -> bool {
-        if let Some(admitted) = self.admitted.get_mut(key).filter(|admitted| admitted.peer.uid == uid) {
-            admitted.gone = true;
-            return false;
-        }
-        self.forget(key, uid)
-    }
-
-    fn release(&mut self, key: &Key, uid: &str) -> bool {
-        if self.admitted.get(key).is_none_or(|admitted| admitted.peer.uid != uid) {
-            return false;
-        }
-        let gone = self.admitted.remove(key).is_some_and(|admitted| admitted.gone);
-        gone && self.forget(key, uid)
-    }
-
-    fn forget(&mut self, key: &Key, uid: &str) -> bool {
+        let listed = self.listed(key, uid).is_some();
         let known = self.pods.get_or_insert_default();
-        known.get(key).is_some_and(|peer| peer.uid == uid) && known.remove(key).is_some()
+        listed && known.remove(key).is_some() && !self.admitted.contains_key(uid)
     }
 
-    /// Takes addresses away from the pods of this node that had them before.
-    fn reassign(&mut self, owner: &Key, ips: &[IpAddr]) {
-        for (_, admitted) in self.admitted.iter_mut().filter(|(key, _)| *key != owner) {
-            admitted.peer.ips.retain(|ip| !ips.contains(ip));
+    /// Whether anything changed: one that the API has stays.
+    fn release(&mut self, uid: &str) -> bool {
+        let Some(peer) = self.admitted.remove(uid) else { return false };
+        self.listed(&peer.key, uid).is_none()
+    }
+
+    /// Takes in a pod that has a network; whether anything changed.
+    fn admit(&mut self, peer: &Peer) -> bool {
+        let others = self.admitted.values_mut().chain(self.pods.iter_mut().flat_map(BTreeMap::values_mut));
+        let mut changed = false;
+        // An address is whose the node gave it last.
+        for other in others.filter(|other| other.local && other.uid != peer.uid) {
+            let before = other.ips.len();
+            other.ips.retain(|ip| !peer.ips.contains(ip));
+            changed |= other.ips.len() != before;
         }
-        let others = self.pods.iter_mut().flatten().filter(|(key, peer)| peer.local && *key != owner);
-        for (_, peer) in others {
-            peer.ips.retain(|ip| !ips.contains(ip));
-        }
+        let put = self.listed(&peer.key, &peer.uid).is_some() && self.put(peer.clone());
+        let before = self.admitted.insert(peer.uid.clone(), peer.clone());
+        changed || put || before.as_ref() != Some(peer)
     }
 }
 
@@ -176,16 +172,11 @@ impl Feed {
         self.change(|inputs| inputs.namespaces.get_or_insert_default().remove(name).is_some());
     }
 
-    /// Sets all pods, as after a list. Pods that the node alone has told of stay.
+    /// Sets all pods, as after a list. What the node has admitted stays until it is released.
     pub fn replace_pods(&self, all: impl IntoIterator<Item = Arc<Pod>>) {
         let all: Vec<Peer> = all.into_iter().filter_map(|pod| Peer::of(&pod, &self.node_name)).collect();
         self.change(|inputs| {
-            let mut pods: BTreeMap<Key, Peer> =
-                all.into_iter().map(|peer| inputs.merged(peer)).map(|peer| (peer.key.clone(), peer)).collect();
-            for (key, admitted) in &mut inputs.admitted {
-                admitted.gone |= admitted.listed && pods.get(key).is_none_or(|peer| peer.uid != admitted.peer.uid);
-                pods.entry(key.clone()).or_insert_with(|| admitted.peer.clone());
-            }
+            let pods = all.into_iter().map(|peer| inputs.merged(peer)).map(|peer| (peer.key.clone(), peer)).collect();
             inputs.pods = Some(pods);
             true
         });
@@ -216,31 +207,31 @@ impl Feed {
     /// Takes in what the node knows of a pod of its own before the API does: its addresses. Returns the version that
     /// the kernel has to have reached before the pod may begin; `None`: no policy holds for it.
     pub fn admit(&self, pod: &Pod, ips: &[IpAddr]) -> Option<u64> {
-        let peer = Peer::of(pod, &self.node_name)?;
-        let peer = Peer { local: true, ..peer.with_ips(ips.iter().copied()) };
+        let peer = Peer::that_runs(pod, &self.node_name)?;
         let mut inputs = self.inputs.lock();
-        let known = inputs.pods.as_ref().and_then(|pods| pods.get(&peer.key)).filter(|known| known.uid == peer.uid);
         // Labels are the API's to tell, once it has.
-        let merged = known.map(|known| Peer { local: true, ..known.with_ips(ips.iter().copied()) });
-        let before = inputs.admitted.get(&peer.key).filter(|before| before.peer.uid == peer.uid);
-        let listed = before.map_or(known.is_some(), |before| before.listed);
-        let merged = merged.unwrap_or_else(|| peer.clone());
-        inputs.reassign(&peer.key, ips);
-        inputs.admitted.insert(peer.key.clone(), Admitted { peer, listed, gone: false });
+        let peer = inputs.listed(&peer.key, &peer.uid).cloned().unwrap_or(peer);
+        let peer = Peer { local: true, ..peer.with_ips(ips.iter().copied()) };
+        let changed = inputs.admit(&peer);
         if !inputs.is_complete() {
             return Some(self.version().wrapping_add(1));
         }
-        let isolated = inputs.isolates(&merged);
-        if inputs.put(merged) {
+        if changed {
             self.notify();
         }
-        isolated.then(|| self.version())
+        inputs.isolates(&peer).then(|| self.version())
+    }
+
+    /// As [`Feed::admit`], of a pod that was admitted before; `None` too if it has been released since.
+    pub fn isolation(&self, pod: &Pod) -> Option<u64> {
+        let inputs = self.inputs.lock();
+        let peer = inputs.admitted.get(pod.metadata.uid.as_deref().unwrap_or_default())?;
+        inputs.isolates(peer).then(|| self.version())
     }
 
     /// Takes back [`Feed::admit`]: the pod has no network any more.
     pub fn release(&self, pod: &Pod) {
-        let key = Key::of(&pod.metadata);
-        self.change(|inputs| inputs.release(&key, pod.metadata.uid.as_deref().unwrap_or_default()));
+        self.change(|inputs| inputs.release(pod.metadata.uid.as_deref().unwrap_or_default()));
     }
 
     /// Works on the state as it is now; nothing can be written meanwhile.

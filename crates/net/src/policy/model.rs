@@ -76,8 +76,8 @@ pub fn resolve(inputs: &Inputs, built_in: &[Peer]) -> Model {
     if policies.is_empty() {
         return model;
     }
-    let view = View { namespaces, pods, built_in };
-    let local: Vec<&Peer> = pods.values().filter(|peer| peer.local && !peer.ips.is_empty()).collect();
+    let view = View { namespaces, pods, more: inputs.unlisted().chain(built_in).collect() };
+    let local: Vec<&Peer> = view.all().filter(|peer| peer.local && !peer.ips.is_empty()).collect();
     for policy in policies.values() {
         let of_namespace = local.iter().filter(|peer| peer.key.namespace == policy.key.namespace);
         let subjects: Vec<&Peer> = of_namespace.filter(|peer| policy.pods.matches(&peer.labels)).copied().collect();
@@ -170,12 +170,13 @@ fn numbers(peer: &Peer, protocol: Protocol, name: &str) -> Vec<(IpAddr, u16)> {
 struct View<'a> {
     namespaces: &'a BTreeMap<String, BTreeMap<String, String>>,
     pods: &'a BTreeMap<Key, Peer>,
-    built_in: &'a [Peer],
+    /// Peers that are not listed.
+    more: Vec<&'a Peer>,
 }
 
 impl<'a> View<'a> {
-    fn all(&self) -> impl Iterator<Item = &'a Peer> {
-        self.pods.values().chain(self.built_in)
+    fn all(&self) -> impl Iterator<Item = &'a Peer> + '_ {
+        self.pods.values().chain(self.more.iter().copied())
     }
 
     fn addresses(&self, pods: &PodsMatch) -> BTreeSet<IpAddr> {
@@ -191,8 +192,8 @@ impl<'a> View<'a> {
             let first = Key { namespace: name.to_owned(), name: String::new() };
             let of_namespace = self.pods.range(first..).map(|(_, peer)| peer);
             let of_namespace = of_namespace.take_while(|peer| peer.key.namespace == name);
-            let built_in = self.built_in.iter().filter(|peer| peer.key.namespace == name);
-            let members = of_namespace.chain(built_in).filter(|peer| pods.pods.matches(&peer.labels));
+            let more = self.more.iter().copied().filter(|peer| peer.key.namespace == name);
+            let members = of_namespace.chain(more).filter(|peer| pods.pods.matches(&peer.labels));
             addresses.extend(members.flat_map(|peer| peer.ips.iter().copied()));
         }
         addresses

@@ -40,10 +40,18 @@ impl Peer {
     /// Reads a pod as seen from `node_name`. `None`: network policies know nothing of it, because it has ended, because
     /// it shares its node's network and so is its node, or because it is elsewhere and has no address yet.
     pub fn of(pod: &Pod, node_name: &str) -> Option<Self> {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if matches!(phase, Some("Succeeded" | "Failed")) {
+            return None;
+        }
+        Self::that_runs(pod, node_name)
+    }
+
+    /// As [`Peer::of`], of a pod that has a network whatever its phase: one that failed may still be being ended.
+    pub fn that_runs(pod: &Pod, node_name: &str) -> Option<Self> {
         let spec = pod.spec.as_ref()?;
         let status = pod.status.as_ref();
-        let ended = matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
-        if ended || spec.host_network == Some(true) {
+        if spec.host_network == Some(true) {
             return None;
         }
         let listed = status.iter().flat_map(|status| status.pod_ips.iter().flatten()).map(|ip| &ip.ip);

@@ -2,12 +2,21 @@
 //!
 //! Upstream: staging/src/k8s.io/api/networking/v1 (what the fields mean, and what their absence does).
 
+use std::collections::BTreeSet;
+
 use api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
 use api::selector::LabelSelector;
 
 use crate::feed::Key;
 use crate::proxy::endpoints::Protocol;
 use crate::{Cidr, Family};
+
+/// How many elements the rules of one direction of a policy may be made of ([`Rule::elements`]). It bounds what one
+/// policy takes of the node's memory and of the kernel's.
+pub const ELEMENTS_MAX: usize = 16 * 1024;
+/// How many selectors of pods the rules of one direction of a policy may have: each may stand for every address of the
+/// cluster.
+pub const SELECTORS_MAX: usize = 256;
 
 /// A NetworkPolicy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,8 +114,8 @@ impl Policy {
         Self {
             // An absent selector is an empty one: all pods of the namespace.
             pods: spec.pod_selector.as_ref().map_or_else(LabelSelector::everything, |one| selector(&key, one)),
-            ingress: for_ingress.then(|| ingress.collect()),
-            egress: for_egress.then(|| egress.collect()),
+            ingress: for_ingress.then(|| bounded(&key, "ingress", ingress)),
+            egress: for_egress.then(|| bounded(&key, "egress", egress)),
             key,
         }
     }
@@ -123,7 +132,59 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// The number of elements that the rule is made of: every kind of peer is written once for every kind of port; the
+    /// numbers of a protocol's ports are one kind, and so are all ranges without `except`.
+    pub fn elements(&self) -> usize {
+        let peers = self.peers.as_deref().unwrap_or_default();
+        let blocks = || peers.iter().filter_map(PeerMatch::block);
+        let whole = blocks().filter(|block| block.except.is_empty()).count();
+        let parts: usize = blocks().map(|block| block.except.len()).sum();
+        let ports = self.ports.as_deref().unwrap_or_default();
+        let named = ports.iter().filter(|port| matches!(port.ports, Ports::Named(_))).count();
+        let protocols: BTreeSet<Protocol> = ports.iter().map(|port| port.protocol).collect();
+        let kinds_of_peers = (peers.len() - whole + usize::from(whole > 0)).max(1);
+        let kinds_of_ports = (named + protocols.len()).max(1);
+        (peers.len() + parts).max(1) * kinds_of_ports + kinds_of_peers * ports.len()
+    }
+
+    fn selectors(&self) -> usize {
+        self.peers.iter().flatten().filter(|peer| peer.block().is_none()).count()
+    }
+}
+
+/// The rules within the bounds. One that goes beyond them, together with those before it, allows nobody: all of a rule
+/// or nothing, and never more than it says.
+fn bounded(key: &Key, direction: &str, rules: impl Iterator<Item = Rule>) -> Vec<Rule> {
+    let (mut elements, mut selectors) = (0, 0);
+    let fits = |(number, rule): &(usize, Rule)| {
+        let (more, pods) = (rule.elements(), rule.selectors());
+        let fits = elements + more <= ELEMENTS_MAX && selectors + pods <= SELECTORS_MAX;
+        if fits {
+            (elements, selectors) = (elements + more, selectors + pods);
+        } else {
+            tracing::warn!(
+                namespace = key.namespace,
+                name = key.name,
+                elements = more,
+                selectors = pods,
+                "a NetworkPolicy's rule spec.{direction}[{number}] is too large and allows nobody: a policy may have \
+                 {ELEMENTS_MAX} elements and {SELECTORS_MAX} pod selectors in a direction; make several policies of it"
+            );
+        }
+        fits
+    };
+    rules.enumerate().filter(fits).map(|(_, rule)| rule).collect()
+}
+
 impl PeerMatch {
+    fn block(&self) -> Option<&Block> {
+        match self {
+            Self::Block(block) => Some(block),
+            Self::Pods(_) => None,
+        }
+    }
+
     fn of(key: &Key, peer: &NetworkPolicyPeer) -> Option<Self> {
         if let Some(block) = &peer.ip_block {
             let cidr: Cidr = block.cidr.parse().ok()?;

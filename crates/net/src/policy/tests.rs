@@ -267,6 +267,60 @@ fn rules_are_as_few_as_they_can_be() {
 }
 
 #[test]
+fn many_ranges_and_ports_are_sets_and_no_rules_of_their_own() {
+    let blocks =
+        |count: u32| (0..count).map(|n| json!({"ipBlock": {"cidr": format!("11.{}.{}.0/24", n / 256, n % 256)}}));
+    let block = |cidr: &str, except: &[&str]| json!({"ipBlock": {"cidr": cidr, "except": except}});
+    let mut from: Vec<Value> = blocks(2000).collect();
+    from.extend([block("11.0.0.0/17", &[]), block("11.0.7.7/32", &[]), block("12.0.0.0/8", &["12.1.0.0/16"])]);
+    let ports: Vec<Value> = (0..2000).map(|n| json!({"port": 2 * n + 1})).collect();
+    let chain = |spec: Value| {
+        let table = compile(&with(&[("a", spec)]), &facts());
+        table.chains.into_iter().find(|(name, _)| name.starts_with("ingress-policy-")).unwrap().1.rules
+    };
+    let rules = chain(json!({"ingress": [{"from": from, "ports": ports}]}));
+    assert_eq!(rules.len(), 2, "one of all whole ranges, one of the one with an exception");
+    assert!(
+        rules[0].starts_with("meta l4proto tcp ct original ip saddr { 11.0.0.0/17, 11.0.128.0/24, 11.0.129.0/24, ")
+    );
+    assert_eq!(rules[0].matches("/24").count(), 2000 - 128, "what lies in another is not named");
+    assert!(rules[0].contains(" ct reply proto-src { 1, 3, 5, ") && rules[0].ends_with(", 3997, 3999 } accept"));
+    assert!(rules[1].starts_with(
+        "meta l4proto tcp ct original ip saddr 12.0.0.0/8 ct original ip saddr != 12.1.0.0/16 ct reply proto-src { 1, "
+    ));
+    let all = chain(json!({"ingress": [{"from": [block("0.0.0.0/0", &[]), block("10.0.0.0/8", &[])]}]}));
+    assert_eq!(all, ["meta nfproto ipv4 accept"]);
+}
+
+#[test]
+fn a_rule_beyond_the_bounds_allows_nobody() {
+    let parted =
+        |n: usize| json!({"ipBlock": {"cidr": "10.0.0.0/8", "except": [format!("10.1.{}.{}/32", n / 256, n % 256)]}});
+    let named = |count: usize| (0..count).map(|n| json!({"port": format!("p{n}")})).collect::<Vec<_>>();
+    let selector =
+        |n: usize| json!({"podSelector": {"matchExpressions": [{"key": format!("k{n}"), "operator": "DoesNotExist"}]}});
+    let from = |peers: Vec<Value>, ports: Vec<Value>| json!({"from": peers, "ports": ports});
+    let kept = |rules: Vec<Value>| {
+        let policy = rule::Policy::of(&policy("a", "p", &json!({"ingress": rules})));
+        let rules = policy.ingress.expect("it isolates all the same");
+        assert!(rules.iter().map(rule::Rule::elements).sum::<usize>() <= rule::ELEMENTS_MAX);
+        rules.len()
+    };
+    assert_eq!(kept(vec![from((0..100).map(parted).collect(), named(40))]), 1);
+    let large = || from((0..1000).map(parted).collect(), named(1000));
+    assert_eq!(kept(vec![large()]), 0, "they would be a million rules");
+    // What comes before and after holds.
+    let small = || from(vec![parted(1)], named(1));
+    assert_eq!(kept(vec![small(), large(), small()]), 2);
+    // Many small ones are bounded like a large one.
+    assert_eq!(kept((0..=rule::ELEMENTS_MAX).map(|_| json!({})).collect()), rule::ELEMENTS_MAX);
+    let model = with(&[("a", json!({"ingress": [large()]}))]);
+    assert_eq!(reaching(&model, DB), ["db"]);
+    assert_eq!(kept(vec![from((0..rule::SELECTORS_MAX).map(selector).collect(), vec![])]), 1);
+    assert_eq!(kept(vec![from((0..=rule::SELECTORS_MAX).map(selector).collect(), vec![])]), 0);
+}
+
+#[test]
 fn an_address_belongs_to_whom_the_node_gave_it_last() {
     let feed = cluster();
     feed.apply_policy(&policy("a", "p", &json!({"podSelector": {"matchLabels": {"app": "new"}}})));
@@ -287,12 +341,22 @@ fn an_address_belongs_to_whom_the_node_gave_it_last() {
     feed.apply_pod(&typed(&old));
     feed.apply_pod(&typed(&new));
     assert_eq!(isolated(), [WEB]);
-    // One of the same name is another pod.
+    // One of the same name is another pod; the one before lives on until its network is gone.
+    let mut former = new.clone();
     new["metadata"]["uid"] = "other".into();
     feed.apply_pod(&typed(&new));
-    assert_eq!(isolated(), Vec::<String>::new());
+    assert_eq!(isolated(), [WEB]);
     assert_eq!(feed.admit(&typed(&new), &[DB.parse().unwrap()]), Some(feed.version()));
-    assert_eq!(isolated(), [DB]);
+    assert_eq!(isolated(), [WEB, DB]);
+    // Its end is told late, and does not concern the other.
+    former["metadata"]["labels"] = json!({});
+    feed.delete_pod(&typed(&former));
+    assert_eq!(isolated(), [WEB, DB]);
+    feed.replace_pods([Arc::new(typed(&new))]);
+    assert_eq!(isolated(), [WEB, DB]);
+    let before = feed.version();
+    feed.release(&typed(&former));
+    assert_eq!((feed.version(), isolated()), (before + 1, vec![DB.to_owned()]));
     // A new sandbox has a new address, whatever the API says of the old one.
     assert_eq!(feed.admit(&typed(&new), &["10.42.0.77".parse().unwrap()]), Some(feed.version()));
     new["status"] = json!({"podIP": DB});
@@ -313,6 +377,64 @@ fn an_address_belongs_to_whom_the_node_gave_it_last() {
     assert_eq!(isolated(), [DB]);
     feed.delete_pod(&typed(&new));
     assert_eq!(isolated(), Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_whose_name_is_anothers_stays_isolated_by_what_it_was() {
+    let feed = cluster();
+    feed.apply_policy(&policy("a", "p", &json!({"podSelector": {"matchLabels": {"app": "web"}}})));
+    let typed = |value: &Value| serde_json::from_value::<Pod>(value.clone()).unwrap();
+    let isolated = || {
+        let model = feed.read(|inputs| resolve(inputs, &[]));
+        model.ingress.isolated.keys().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let old = pod("a", "web", "here", WEB);
+    feed.admit(&typed(&old), &[WEB.parse().unwrap()]);
+    // The new one is on another node, with labels that no policy selects.
+    feed.delete_pod(&typed(&old));
+    let mut new = pod("a", "web", "there", "10.42.1.77");
+    new["metadata"]["uid"] = "web-2".into();
+    new["metadata"]["labels"] = json!({"app": "free"});
+    feed.apply_pod(&typed(&new));
+    assert_eq!(isolated(), [WEB]);
+    // A policy that comes now holds for it too, and one that goes does not.
+    feed.apply_policy(&policy("a", "out", &json!({"policyTypes": ["Egress"]})));
+    feed.delete_policy("a", "p");
+    let model = feed.read(|inputs| resolve(inputs, &[]));
+    assert_eq!((isolated(), model.egress.isolated.contains_key(&WEB.parse::<IpAddr>().unwrap())), (vec![], true));
+    // The address goes to the next pod before the old one is released.
+    feed.apply_policy(&policy("a", "p", &json!({"podSelector": {"matchLabels": {"app": "web"}}})));
+    let mut next = pod("a", "next", "here", WEB);
+    next["status"] = json!({});
+    feed.admit(&typed(&next), &[WEB.parse().unwrap()]);
+    assert_eq!(isolated(), Vec::<String>::new());
+    assert_eq!(feed.isolation(&typed(&next)), Some(feed.version()));
+    feed.release(&typed(&old));
+    feed.release(&typed(&next));
+    assert_eq!(feed.isolation(&typed(&next)), None);
+    let model = feed.read(|inputs| resolve(inputs, &[]));
+    assert_eq!(model.egress.isolated.keys().map(ToString::to_string).collect::<Vec<_>>(), [DB]);
+}
+
+#[test]
+fn a_pod_that_ended_and_still_has_a_network_is_isolated() {
+    let feed = cluster();
+    feed.apply_policy(&policy("a", "p", &json!({})));
+    let isolated = |ip: &str| {
+        let ip: IpAddr = ip.parse().unwrap();
+        feed.read(|inputs| resolve(inputs, &[])).ingress.isolated.contains_key(&ip)
+    };
+    // As after a restart: the API has listed it as failed, and the node finds its sandbox.
+    let mut ended = pod("a", "ended", "here", "10.42.0.9");
+    ended["status"]["phase"] = "Failed".into();
+    let ended: Pod = serde_json::from_value(ended).unwrap();
+    assert!(!isolated("10.42.0.9"));
+    assert_eq!(feed.admit(&ended, &["10.42.0.9".parse().unwrap()]), Some(feed.version()));
+    assert!(isolated("10.42.0.9"));
+    feed.apply_pod(&ended);
+    assert!(isolated("10.42.0.9"));
+    feed.release(&ended);
+    assert!(!isolated("10.42.0.9"));
 }
 
 #[test]

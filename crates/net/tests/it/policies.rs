@@ -304,6 +304,19 @@ fn ports_are_numbers_ranges_and_names() {
             .await;
         assert_eq!(open(&one).await, [80, 443]);
         assert!(answers_udp(&client.netns, at_port(&one, 9090)).await);
+        // Numbers and ranges in one set, and ranges of addresses in another.
+        let mut several = ports(json!([{"port": 443}, {"port": 8081, "endPort": 8082}]));
+        let block = |cidr: String| json!({"ipBlock": {"cidr": cidr}});
+        several["ingress"][0]["from"] = json!([
+            block("198.51.100.0/24".into()),
+            block("198.51.100.7/32".into()),
+            block(format!("{}/32", client.ip))
+        ]);
+        rules.policy("ports", several.clone()).await;
+        assert_eq!(open(&one).await, [443, 8081, 8082]);
+        several["ingress"][0]["from"][2] = block("192.0.2.0/24".into());
+        rules.policy("ports", several).await;
+        assert_eq!(open(&one).await, Vec::<u16>::new());
         rules.policy("ports", ports(json!([{"port": 8080, "endPort": 8081}]))).await;
         assert_eq!(open(&one).await, [8080, 8081]);
         assert!(!answers_udp(&client.netns, at_port(&one, 8080)).await);

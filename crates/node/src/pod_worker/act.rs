@@ -24,7 +24,7 @@ use crate::image::{Missing, Present};
 use crate::pods::Entry;
 use crate::state::{self, PodState};
 use crate::volume::Mounted;
-use crate::{pod, resize};
+use crate::{network, pod, resize};
 
 /// What came of the steps, as far as the next plan cannot see it in the runtime.
 #[derive(Debug, Default)]
@@ -278,7 +278,11 @@ impl Job {
         let Some(network) = self.agent.network.as_ref().filter(|_| !pod::is_host_network(&self.pod)) else {
             return true;
         };
-        match network.admit(self.pod.clone(), sandbox.ips.clone()).await {
+        let admitted = match network::addresses(&sandbox.ips) {
+            Ok(ips) => network.admit(self.pod.clone(), ips).await,
+            Err(error) => Err(error),
+        };
+        match admitted {
             Ok(()) => true,
             Err(error) => {
                 self.event(Severity::Warning, "NetworkNotReady", format!("network is not ready: {error}"));

@@ -1,6 +1,7 @@
 //! A node under test: the agent, the fake runtime and the small API.
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::api::core::v1::{Event, Node, Pod};
@@ -9,7 +10,9 @@ use ::api::{Object, Typed};
 use base::{Clock, Random, TaskGroup};
 use client::{Client, ListOptions};
 use cri::{Fake, Runtime};
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::api::Api;
 
@@ -21,7 +24,32 @@ pub struct Lab {
     pub api: Arc<Api>,
     pub dir: Arc<tempfile::TempDir>,
     pub tasks: TaskGroup,
+    /// The pods' network, which lets every pod begin.
+    pub network: Arc<Network>,
     panics_before: u64,
+}
+
+/// A network that notes which pods it is told of.
+#[derive(Default)]
+pub struct Network {
+    pub admitted: Mutex<Vec<(Arc<Pod>, Vec<IpAddr>)>>,
+    pub released: Mutex<Vec<String>>,
+}
+
+impl node::Network for Network {
+    fn admit(&self, pod: Arc<Pod>, ips: Vec<IpAddr>) -> BoxFuture<'static, Result<(), String>> {
+        self.admitted.lock().unwrap().push((pod, ips));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn release(&self, pod: &Pod) {
+        self.released.lock().unwrap().push(pod.uid().to_owned());
+    }
+
+    fn enforcement(&self) -> watch::Receiver<node::network::Enforcement> {
+        let said = node::network::Enforcement { whole: Some(true), reason: "PoliciesApplied", message: String::new() };
+        watch::channel(said).1
+    }
 }
 
 impl Drop for Lab {
@@ -47,6 +75,7 @@ impl Lab {
         let panics_before = base::task::panics();
         let tasks = TaskGroup::new();
         let client = api.client();
+        let network = Arc::new(Network::default());
         let handle = node::run(node::Options {
             node_name: "n1".into(),
             node_ips: vec!["192.0.2.1".into()],
@@ -69,13 +98,13 @@ impl Lab {
             pods_max: 110,
             pod_pids_max: None,
             starts_max: 4,
-            network: None,
+            network: Some(network.clone()),
             resolv_conf: "/dev/null".into(),
         })
         .await
         .unwrap();
         tokio::time::timeout(Duration::from_secs(30), handle.wait_ready()).await.expect("the node gets ready");
-        Self { client, fake, clock, handle, api, dir, tasks, panics_before }
+        Self { client, fake, clock, handle, api, dir, tasks, network, panics_before }
     }
 
     /// The node agent ends and starts again; the runtime and the API go on.

@@ -1,5 +1,6 @@
 //! Containers that end, and come back or do not; the node agent itself coming back.
 
+use ::api::{Object, Typed};
 use serde_json::json;
 
 use crate::lab::{Lab, condition, waiting};
@@ -107,6 +108,30 @@ async fn running_pods_are_adopted_after_a_restart_of_the_agent() {
     let cri::Runtime::Fake(fake) = lab.handle.runtime() else { unreachable!() };
     let left = cri::Runtime::Fake(fake.clone()).list_pod_sandbox(None).await.unwrap();
     assert_eq!(left.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_network_is_told_whose_a_forgotten_pod_was_after_a_restart() {
+    let lab = Lab::new().await;
+    let pod = json!({
+        "metadata": {"name": "orphan", "namespace": "default", "labels": {"app": "web"}},
+        "spec": {"nodeName": "n1", "containers": [{"name": "a", "image": "busybox:1", "command": ["server"]}]},
+    });
+    let pod = lab.client.create(::api::core::v1::Pod::from_value(pod).unwrap()).await.unwrap();
+    let ip = lab.until_ready("orphan").await["podIP"].clone();
+    let client = lab.client.clone();
+    assert!(lab.tasks.shutdown(std::time::Duration::from_secs(10)).await);
+    let options = ::api::meta::v1::DeleteOptions { grace_period_seconds: Some(0), ..Default::default() };
+    client.delete::<::api::core::v1::Pod>("default", "orphan", options).await.unwrap();
+    let lab = lab.restart().await;
+    lab.sleep(60).await;
+    let admitted = lab.network.admitted.lock().unwrap().clone();
+    let [(told, ips)] = &admitted[..] else { panic!("{admitted:?}") };
+    assert_eq!((told.uid(), told.name(), told.namespace()), (pod.uid(), "orphan", "default"));
+    assert_eq!(told.metadata.labels, Some([("app".to_owned(), "web".to_owned())].into()));
+    assert_eq!(told.spec.as_ref().unwrap().node_name.as_deref(), Some("n1"));
+    assert_eq!(json!(ips), json!([ip]));
+    assert!(lab.network.released.lock().unwrap().contains(&pod.uid().to_owned()), "it has ended");
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,6 +22,28 @@ async fn a_pod_becomes_ready() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_without_an_address_does_not_begin() {
+    let lab = Lab::new().await;
+    lab.fake.set_addressless(true);
+    lab.create("web", json!({"containers": [{"name": "a", "command": ["server"]}]})).await;
+    lab.create("host", json!({"hostNetwork": true, "containers": [{"name": "a", "command": ["server"]}]})).await;
+    lab.until_ready("host").await;
+    lab.sleep(60).await;
+    let events = lab.events("web").await;
+    let told = "NetworkNotReady: network is not ready: the container runtime tells no address of the pod's sandbox";
+    assert!(events.iter().any(|e| e == told), "{events:?}");
+    assert!(!events.iter().any(|e| e.starts_with("Started")), "{events:?}");
+    assert_eq!(waiting(&lab.status("web").await), "ContainerCreating");
+    assert!(lab.network.admitted.lock().unwrap().is_empty());
+    // It is tried again.
+    lab.fake.set_addressless(false);
+    let status = lab.until_ready("web").await;
+    let admitted = lab.network.admitted.lock().unwrap().clone();
+    let [(_, ips)] = &admitted[..] else { panic!("{admitted:?}") };
+    assert_eq!(json!(ips), json!([status["podIP"]]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_node_is_registered_and_beats() {
     let lab = Lab::new().await;
     let node = lab.node().await;

@@ -33,12 +33,9 @@ impl Network {
 }
 
 impl node::Network for Network {
-    fn admit(&self, pod: Arc<Pod>, ips: Vec<String>) -> BoxFuture<'static, Result<(), String>> {
+    fn admit(&self, pod: Arc<Pod>, ips: Vec<IpAddr>) -> BoxFuture<'static, Result<(), String>> {
         let mut policies = self.policies.clone();
-        Box::pin(async move {
-            let ips: Vec<IpAddr> = ips.iter().filter_map(|ip| ip.parse().ok()).collect();
-            policies.admit(&pod, &ips).await
-        })
+        Box::pin(async move { policies.admit(&pod, &ips).await })
     }
 
     fn release(&self, pod: &Pod) {
