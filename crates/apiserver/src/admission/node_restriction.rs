@@ -232,13 +232,13 @@ fn own_node(node: &str, request: &mut Request<'_>) -> Result<(), Refused> {
     }
     let old = request.old_object::<Node>().map(|old| {
         let taints = old.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-        (old.metadata.labels.clone().unwrap_or_default(), taints, ranges_of(&old))
+        (old.metadata.labels.clone().unwrap_or_default(), taints, ranges_of(old))
     });
     let operation = request.operation;
     let Some(new) = request.object::<Node>() else { return Ok(()) };
     let labels = new.metadata.labels.clone().unwrap_or_default();
     // Every other node makes a route of it. Upstream lets a node say what it likes.
-    if ranges_of(&new) != old.as_ref().map(|(_, _, ranges)| ranges.clone()).unwrap_or_default() {
+    if ranges_of(new) != old.as_ref().map(|(_, _, ranges)| ranges.clone()).unwrap_or_default() {
         return Err(format!("node {node:?} is not allowed to modify podCIDR").into());
     }
     match (operation, old) {
