@@ -88,6 +88,8 @@ pub struct Peer {
     /// The client certificate and its chain, verified by the handshake; empty without one.
     pub certificates: Vec<CertificateDer<'static>>,
     identity: OnceLock<Option<pki::PeerIdentity>>,
+    /// Whom it names as a user; made once, as the certificate stays the same.
+    named: OnceLock<Arc<Caller>>,
     /// Whether a CA of users signed the client certificate.
     user: Verified,
     /// Whether the front proxy's CA did.
@@ -96,7 +98,14 @@ pub struct Peer {
 
 impl Peer {
     pub fn new(address: SocketAddr, certificates: Vec<CertificateDer<'static>>) -> Self {
-        Self { address, certificates, identity: OnceLock::new(), user: Verified::default(), proxy: Verified::default() }
+        Self {
+            address,
+            certificates,
+            identity: OnceLock::new(),
+            named: OnceLock::new(),
+            user: Verified::default(),
+            proxy: Verified::default(),
+        }
     }
 
     /// What the client certificate says, read once per connection; `None` without a readable certificate.

@@ -75,10 +75,10 @@ pub async fn call(
     }
     if resource.cache.is_none() {
         return match (resource.plural(), verb) {
-            ("bindings", _) => pod::bind_named_in_body(server, caller, &call, trail).await,
+            ("bindings", _) => Box::pin(pod::bind_named_in_body(server, caller, &call, trail)).await,
             ("componentstatuses", Verb::Get) => component_status::get(server, resource, target).await,
             ("componentstatuses", _) => component_status::list(server, resource, &call).await,
-            _ => create::virtual_object(server, caller, resource, &call, trail).await,
+            _ => Box::pin(create::virtual_object(server, caller, resource, &call, trail)).await,
         };
     }
     match verb {
@@ -156,14 +156,15 @@ impl<'a> Context<'a> {
 }
 
 impl Context<'_> {
+    // Each in a box of its own, so that a request has room for the one that it is, not for the largest of them.
     async fn main(&mut self, verb: Verb, body: &Body, call: &Call) -> Result<Answer, Status> {
         self.record_body(body);
         match (verb, body) {
-            (Verb::Create, _) => self.create(body).await,
-            (Verb::Update, _) => self.update(body).await,
-            (Verb::Patch, Body::Patch(kind, text)) => self.patch(*kind, text).await,
-            (Verb::Delete, _) => self.delete(body).await,
-            (Verb::DeleteCollection, _) => self.delete_collection(call).await,
+            (Verb::Create, _) => Box::pin(self.create(body)).await,
+            (Verb::Update, _) => Box::pin(self.update(body)).await,
+            (Verb::Patch, Body::Patch(kind, text)) => Box::pin(self.patch(*kind, text)).await,
+            (Verb::Delete, _) => Box::pin(self.delete(body)).await,
+            (Verb::DeleteCollection, _) => Box::pin(self.delete_collection(call)).await,
             _ => Err(method_not_allowed(self.resource, verb.as_str())),
         }
     }
@@ -186,18 +187,18 @@ impl Context<'_> {
                 | Subresource::Finalize,
                 Verb::Update,
                 _,
-            ) => self.update(body).await,
+            ) => Box::pin(self.update(body)).await,
             (
                 Subresource::Status | Subresource::Approval | Subresource::EphemeralContainers | Subresource::Resize,
                 Verb::Patch,
                 Body::Patch(kind, text),
-            ) => self.patch(*kind, text).await,
-            (Subresource::Scale, Verb::Get, _) => self.get_scale().await,
-            (Subresource::Scale, Verb::Update, _) => self.update_scale(body).await,
-            (Subresource::Scale, Verb::Patch, Body::Patch(kind, text)) => self.patch_scale(*kind, text).await,
-            (Subresource::Binding, Verb::Create, _) => self.bind(body).await,
-            (Subresource::Eviction, Verb::Create, _) => self.evict(body).await,
-            (Subresource::Token, Verb::Create, _) => self.token(body).await,
+            ) => Box::pin(self.patch(*kind, text)).await,
+            (Subresource::Scale, Verb::Get, _) => Box::pin(self.get_scale()).await,
+            (Subresource::Scale, Verb::Update, _) => Box::pin(self.update_scale(body)).await,
+            (Subresource::Scale, Verb::Patch, Body::Patch(kind, text)) => Box::pin(self.patch_scale(*kind, text)).await,
+            (Subresource::Binding, Verb::Create, _) => Box::pin(self.bind(body)).await,
+            (Subresource::Eviction, Verb::Create, _) => Box::pin(self.evict(body)).await,
+            (Subresource::Token, Verb::Create, _) => Box::pin(self.token(body)).await,
             _ => Err(method_not_allowed(self.resource, verb.as_str())),
         }
     }

@@ -366,7 +366,7 @@ impl Server {
             uri: path_of(&call.target),
             verb: attributes.verb.to_owned(),
             caller: Some(caller.clone()),
-            source_ips: vec!["::1".to_owned()],
+            source_ips: vec![std::net::Ipv6Addr::LOCALHOST.into()],
             user_agent: "in-process".to_owned(),
             received: self.now(),
             target: Some(call.target.clone()),

@@ -2,7 +2,6 @@
 //!
 //! Upstream: pkg/controller/nodeipam, range allocator.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,27 +70,9 @@ fn ranges_of(node: &Node) -> Vec<String> {
 /// The first range of a node's size in `cidr` that overlaps none that is taken; `None` if there is none (or the CIDR is
 /// no CIDR).
 fn free(cidr: &str, taken: &[Prefix]) -> Option<String> {
-    let is_free = |range: &String| {
-        let overlaps = |range: Prefix| taken.iter().any(|other| other.covers(&range) || range.covers(other));
-        range.parse().is_ok_and(|range| !overlaps(range))
-    };
-    let (address, prefix) = cidr.split_once('/')?;
-    let prefix: u8 = prefix.parse().ok()?;
-    if let Ok(address) = address.parse::<Ipv4Addr>() {
-        let size = NODE_PREFIX_V4.max(prefix);
-        let count = 1_u32.checked_shl(u32::from(size - prefix))?;
-        let mut ranges = (0..count).map(|n| {
-            let step = n.checked_shl(u32::from(32 - size)).unwrap_or(0);
-            format!("{}/{size}", Ipv4Addr::from(u32::from(address) + step))
-        });
-        return ranges.find(is_free);
-    }
-    let address: Ipv6Addr = address.parse().ok()?;
-    let size = NODE_PREFIX_V6.max(prefix);
-    let count = 1_u128.checked_shl(u32::from(size - prefix).min(16))?;
-    let mut ranges =
-        (0..count).map(|n| format!("{}/{size}", Ipv6Addr::from(u128::from(address) + (n << (128 - size)))));
-    ranges.find(is_free)
+    let cidr: Prefix = cidr.parse().ok()?;
+    let len = if cidr.is_ipv4() { NODE_PREFIX_V4 } else { NODE_PREFIX_V6 };
+    cidr.first_free(len, taken).map(|free| free.to_string())
 }
 
 #[cfg(test)]

@@ -1,18 +1,22 @@
 //! One audit event as text: `audit.k8s.io/v1` JSON, or upstream's old line. Pure.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::meta::v1::ObjectMeta;
+use api::meta::v1::{ObjectMeta, StatusDetails};
 use api::{Status, Target, Timestamp};
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::policy::{Level, Stage};
 use crate::Caller;
 
 /// The longest event. One that is longer loses its objects, and says so.
 pub const EVENT_BYTES_MAX: usize = 10 << 20;
+/// What an event without objects seldom exceeds.
+const EVENT_BYTES_USUAL: usize = 1024;
 /// What says so (upstream's truncating backend).
 const TRUNCATED: &str = "audit.k8s.io/truncated";
 /// What is recorded of a client's name for itself.
@@ -28,7 +32,7 @@ pub struct Head {
     pub uri: String,
     pub verb: String,
     pub caller: Option<Arc<Caller>>,
-    pub source_ips: Vec<String>,
+    pub source_ips: Vec<IpAddr>,
     pub user_agent: String,
     pub received: Timestamp,
     pub target: Option<Target>,
@@ -41,10 +45,64 @@ pub struct Tail {
     pub acting_as: Option<Arc<Caller>>,
     pub named: Named,
     /// `responseStatus`.
-    pub status: Option<Value>,
+    pub status: Option<Outcome>,
     pub request_object: Option<Bytes>,
     pub response_object: Option<Bytes>,
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Annotations,
+}
+
+/// Text that is often the same.
+pub type Text = Cow<'static, str>;
+
+/// Few, each key once.
+#[derive(Debug, Clone, Default)]
+pub struct Annotations(Vec<(Text, Text)>);
+
+impl Annotations {
+    /// The first value of a key stays.
+    pub fn add(&mut self, key: Text, value: impl FnOnce() -> Text) {
+        if let Err(at) = self.0.binary_search_by(|(own, _)| own.cmp(&key)) {
+            self.0.insert(at, (key, value()));
+        }
+    }
+}
+
+/// How a request ended, as `responseStatus` tells of it.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    pub code: u16,
+    pub status: Text,
+    pub message: Text,
+    pub reason: String,
+    pub details: Option<StatusDetails>,
+}
+
+impl Outcome {
+    /// Of a Status what is bounded, as upstream.
+    pub fn new(code: u16, status: Option<&Status>) -> Self {
+        let Some(status) = status.map(|status| &status.0) else { return Self { code, ..Self::default() } };
+        let text = |word: &Option<String>| word.clone().unwrap_or_default();
+        Self {
+            code,
+            status: text(&status.status).into(),
+            message: text(&status.message).into(),
+            reason: text(&status.reason),
+            details: status.details.clone(),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        object(out, |own| {
+            own.raw("metadata", b"{}");
+            own.optional("status", &self.status);
+            own.optional("message", &self.message);
+            own.optional("reason", &self.reason);
+            if let Some(details) = &self.details {
+                own.value("details", details);
+            }
+            own.value("code", &self.code);
+        });
+    }
 }
 
 /// What the object says of itself where the path does not.
@@ -116,133 +174,152 @@ pub fn encode(
     whole: bool,
 ) -> Encoded {
     let bytes = |object: &Option<Bytes>| object.as_ref().map_or(0, Bytes::len);
-    let too_long = !whole || bytes(&tail.request_object) + bytes(&tail.response_object) > EVENT_BYTES_MAX;
-    let mut out = Fields(Vec::with_capacity(512));
-    out.value("level", &level.as_str().into());
-    out.value("auditID", &head.audit_id.as_str().into());
-    out.value("stage", &stage.as_str().into());
-    out.value("requestURI", &head.uri.as_str().into());
-    out.value("verb", &head.verb.as_str().into());
-    out.value("user", &head.caller.as_deref().map_or_else(|| json!({}), user));
+    let objects = bytes(&tail.request_object) + bytes(&tail.response_object);
+    let too_long = !whole || objects > EVENT_BYTES_MAX;
+    let mut text = Vec::with_capacity(EVENT_BYTES_USUAL + if too_long { 0 } else { objects });
+    let mut out = Fields { out: &mut text, first: true };
+    out.text("level", level.as_str());
+    out.text("auditID", &head.audit_id);
+    out.text("stage", stage.as_str());
+    out.text("requestURI", &head.uri);
+    out.text("verb", &head.verb);
+    user(head.caller.as_deref(), out.key("user"));
     if let Some(other) = &tail.acting_as {
-        out.value("impersonatedUser", &user(other));
+        user(Some(other), out.key("impersonatedUser"));
     }
-    out.value("sourceIPs", &head.source_ips.as_slice().into());
-    if !head.user_agent.is_empty() {
-        out.value("userAgent", &short(&head.user_agent).into());
-    }
+    out.value("sourceIPs", &head.source_ips);
+    out.optional("userAgent", &short(&head.user_agent));
     if let Some(target) = &head.target {
-        out.value("objectRef", &reference(target, &tail.named));
+        reference(target, &tail.named, out.key("objectRef"));
     }
     if let Some(status) = &tail.status {
-        out.value("responseStatus", status);
+        status.write(out.key("responseStatus"));
     }
     for (key, object) in [("requestObject", &tail.request_object), ("responseObject", &tail.response_object)] {
         if let Some(object) = object.as_ref().filter(|_| !too_long) {
             out.raw(key, object);
         }
     }
-    out.value("requestReceivedTimestamp", &micros(head.received).into());
-    out.value("stageTimestamp", &micros(now).into());
+    out.time("requestReceivedTimestamp", head.received);
+    out.time("stageTimestamp", now);
+    let mut annotations = Cow::Borrowed(&tail.annotations);
     if too_long {
-        let mut annotations = tail.annotations.clone();
-        annotations.insert(TRUNCATED.to_owned(), "true".to_owned());
-        out.value("annotations", &json!(annotations));
-    } else if !tail.annotations.is_empty() {
-        out.value("annotations", &json!(tail.annotations));
+        annotations.to_mut().add(TRUNCATED.into(), || "true".into());
     }
-    Encoded { fields: out.end(), line: legacy.then(|| line(head, tail, stage)) }
+    if !annotations.0.is_empty() {
+        object(out.key("annotations"), |own| annotations.0.iter().for_each(|(key, value)| own.named(key, value)));
+    }
+    text.push(b'}');
+    Encoded { fields: text, line: legacy.then(|| line(head, tail, stage)) }
 }
 
-/// A request's outcome as `responseStatus`: of a Status what is bounded, as upstream.
-pub fn outcome(code: u16, status: Option<&Status>) -> Value {
-    let mut shown = json!({"metadata": {}});
-    if let Some(status) = status.map(|status| &status.0) {
-        let words = [("status", &status.status), ("message", &status.message), ("reason", &status.reason)];
-        for (key, word) in words {
-            if let Some(word) = word.as_deref().filter(|word| !word.is_empty()) {
-                shown[key] = word.into();
-            }
+fn user(caller: Option<&Caller>, out: &mut Vec<u8>) {
+    object(out, |own| {
+        let Some(caller) = caller else { return };
+        own.text("username", &caller.name);
+        own.optional("uid", &caller.uid);
+        if !caller.groups.is_empty() {
+            own.value("groups", &caller.groups);
         }
-        if let Some(details) = &status.details {
-            shown["details"] = serde_json::to_value(details).unwrap_or_default();
+        if !caller.extra.is_empty() {
+            own.value("extra", &caller.extra);
         }
-    }
-    shown["code"] = code.into();
-    shown
+    });
 }
 
-fn user(caller: &Caller) -> Value {
-    let mut user = json!({"username": caller.name});
-    if !caller.uid.is_empty() {
-        user["uid"] = caller.uid.as_str().into();
-    }
-    if !caller.groups.is_empty() {
-        user["groups"] = json!(caller.groups);
-    }
-    if !caller.extra.is_empty() {
-        user["extra"] = json!(caller.extra);
-    }
-    user
-}
-
-fn short(agent: &str) -> String {
+fn short(agent: &str) -> Cow<'_, str> {
     if agent.len() <= USER_AGENT_LEN_MAX {
-        return agent.to_owned();
+        return agent.into();
     }
     let mut end = USER_AGENT_LEN_MAX;
     while !agent.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}...TRUNCATED", &agent[..end])
+    format!("{}...TRUNCATED", &agent[..end]).into()
 }
 
-fn reference(target: &Target, named: &Named) -> Value {
-    let mut reference = json!({"resource": target.resource});
-    let or = |own: Option<&str>, other: &str| own.filter(|own| !own.is_empty()).unwrap_or(other).to_owned();
-    let optional = [
-        ("namespace", or(target.namespace.as_deref(), &named.namespace)),
-        ("name", or(target.name.as_deref(), &named.name)),
-        ("uid", named.uid.clone()),
-        ("apiGroup", target.group.to_string()),
-        ("apiVersion", target.version.to_string()),
-        ("resourceVersion", named.resource_version.clone()),
-        ("subresource", target.subresource.as_deref().unwrap_or_default().to_owned()),
-    ];
-    for (key, value) in optional {
-        if !value.is_empty() {
-            reference[key] = value.into();
+fn reference(target: &Target, named: &Named, out: &mut Vec<u8>) {
+    fn or<'a>(own: Option<&'a str>, other: &'a str) -> &'a str {
+        own.filter(|own| !own.is_empty()).unwrap_or(other)
+    }
+    object(out, |own| {
+        own.text("resource", &target.resource);
+        own.optional("namespace", or(target.namespace.as_deref(), &named.namespace));
+        own.optional("name", or(target.name.as_deref(), &named.name));
+        own.optional("uid", &named.uid);
+        own.optional("apiGroup", &target.group);
+        own.optional("apiVersion", &target.version);
+        own.optional("resourceVersion", &named.resource_version);
+        own.optional("subresource", target.subresource.as_deref().unwrap_or_default());
+    });
+}
+
+/// Appends an object with the members that `write` adds.
+fn object(out: &mut Vec<u8>, write: impl FnOnce(&mut Fields<'_>)) {
+    out.push(b'{');
+    write(&mut Fields { out, first: true });
+    out.push(b'}');
+}
+
+/// The inside of a JSON object, written member by member.
+struct Fields<'a> {
+    out: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl Fields<'_> {
+    /// Begins a member whose key needs no escapes; its value is to follow.
+    fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        self.comma();
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        self.out
+    }
+
+    fn comma(&mut self) {
+        if !std::mem::replace(&mut self.first, false) {
+            self.out.push(b',');
         }
     }
-    reference
-}
 
-fn micros(time: Timestamp) -> String {
-    format!("{time:.6}")
-}
+    fn value(&mut self, key: &str, value: &impl Serialize) {
+        json(value, self.key(key));
+    }
 
-/// The inside of a JSON object, key by key.
-struct Fields(Vec<u8>);
+    fn text(&mut self, key: &str, value: &str) {
+        json(value, self.key(key));
+    }
 
-impl Fields {
-    fn value(&mut self, key: &str, value: &Value) {
-        self.raw(key, value.to_string().as_bytes());
+    /// Left out if it is empty.
+    fn optional(&mut self, key: &str, value: &str) {
+        if !value.is_empty() {
+            self.text(key, value);
+        }
+    }
+
+    /// A member with any key.
+    fn named(&mut self, key: &str, value: &str) {
+        self.comma();
+        json(key, self.out);
+        self.out.push(b':');
+        json(value, self.out);
     }
 
     fn raw(&mut self, key: &str, json: &[u8]) {
-        if !self.0.is_empty() {
-            self.0.push(b',');
-        }
-        self.0.push(b'"');
-        self.0.extend_from_slice(key.as_bytes());
-        self.0.extend_from_slice(b"\":");
-        self.0.extend_from_slice(json);
+        self.key(key).extend_from_slice(json);
     }
 
-    fn end(mut self) -> Vec<u8> {
-        self.0.push(b'}');
-        self.0
+    /// To the microsecond.
+    fn time(&mut self, key: &str, time: Timestamp) {
+        // Writing into memory does not fail.
+        let _ = write!(self.key(key), "\"{time:.6}\"");
     }
+}
+
+/// Appends a value that always has a form in JSON.
+fn json(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
+    let _ = serde_json::to_writer(out, value);
 }
 
 /// Upstream's `legacy` format.
@@ -259,9 +336,9 @@ fn line(head: &Head, tail: &Tail, stage: Stage) -> String {
     };
     let namespace = head.target.as_ref().and_then(|target| target.namespace.as_deref());
     let namespace = namespace.filter(|namespace| !namespace.is_empty()).unwrap_or("<none>");
-    let code = tail.status.as_ref().and_then(|status| status["code"].as_u64());
+    let code = tail.status.as_ref().map(|status| status.code);
     let response = code.map_or_else(|| "<deferred>".to_owned(), |code| code.to_string());
-    let ip = head.source_ips.first().map_or("<unknown>", String::as_str);
+    let ip = head.source_ips.first().map_or_else(|| "<unknown>".to_owned(), ToString::to_string);
     format!(
         "{} AUDIT: id={:?} stage={:?} ip={ip:?} method={:?} user={user:?} groups={groups:?} as={as_user:?} \
          asgroups={as_groups:?} user-agent={:?} namespace={namespace:?} uri={:?} response=\"{response}\"",
@@ -284,7 +361,7 @@ pub(super) mod tests {
             uri: "/api/v1/namespaces/a/pods".to_owned(),
             verb: "create".to_owned(),
             caller: Some(Arc::new(Caller::new("jane", &[]))),
-            source_ips: vec!["10.0.0.1".to_owned()],
+            source_ips: vec!["10.0.0.1".parse().unwrap()],
             user_agent: "kubectl".to_owned(),
             received: "2026-01-02T15:04:05.123456Z".parse().unwrap(),
             target: Some(Target::kind(<api::core::v1::Pod as api::Typed>::KIND).namespaced("a")),
@@ -309,9 +386,9 @@ pub(super) mod tests {
         let tail = Tail {
             acting_as: Some(Arc::new(Caller { name: "joe".to_owned(), ..Caller::default() })),
             named: Named { name: "p".to_owned(), uid: "u".to_owned(), ..Named::default() },
-            status: Some(outcome(403, Some(&status))),
+            status: Some(Outcome::new(403, Some(&status))),
             request_object: Some(Bytes::from_static(b"{\"x\":1}")),
-            annotations: [("a/b".to_owned(), "c".to_owned())].into(),
+            annotations: Annotations(vec![("a/b".into(), "c".into())]),
             ..Tail::default()
         };
         let event = encode(&head, &tail, Level::Request, Stage::ResponseComplete, head.received, false, true);
@@ -336,7 +413,7 @@ pub(super) mod tests {
     #[test]
     fn the_old_line() {
         let head = head();
-        let tail = Tail { status: Some(outcome(201, None)), ..Tail::default() };
+        let tail = Tail { status: Some(Outcome::new(201, None)), ..Tail::default() };
         let event = encode(&head, &tail, Level::Metadata, Stage::ResponseComplete, head.received, true, true);
         assert_eq!(
             text(&event),

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::Timestamp;
 use base::{Clock, TaskGroup};
@@ -19,6 +20,9 @@ use super::queue::{Receiver, Sender, batches, queue};
 const EVENTS_LEN_MAX: usize = 16_384;
 /// How many events are written at once.
 const BATCH_LEN_MAX: usize = 512;
+/// Events are gathered so long before they are written: each write is handed to another thread, which costs more than
+/// what is written.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// How events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,7 +95,7 @@ pub async fn open(options: Options, clock: Clock, tasks: &TaskGroup, figures: &F
         Box::new(file)
     };
     let (sender, receiver) = queue("log", EVENTS_LEN_MAX, truncate, figures);
-    tasks.spawn_graceful("audit log", write(out, receiver, truncate, figures.clone(), tasks.cancelled()));
+    tasks.spawn_graceful("audit log", write(out, receiver, truncate, figures.clone(), clock, tasks.cancelled()));
     Ok(sender)
 }
 
@@ -100,6 +104,7 @@ async fn write(
     mut queue: Receiver,
     truncate: Option<Truncate>,
     figures: Figures,
+    clock: Clock,
     ending: tokio_util::sync::CancellationToken,
 ) {
     let mut batch: Vec<Arc<Encoded>> = Vec::with_capacity(BATCH_LEN_MAX);
@@ -118,6 +123,11 @@ async fn write(
         if count == 0 {
             return;
         }
+        tokio::select! {
+            () = ending.cancelled() => {}
+            () = clock.sleep(GATHER) => {}
+        }
+        queue.take_more(&mut batch, BATCH_LEN_MAX);
         for part in batches(&batch, truncate) {
             text.clear();
             part.iter().for_each(|event| event.write_line(&mut text));

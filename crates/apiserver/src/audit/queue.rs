@@ -103,6 +103,16 @@ impl Receiver {
         count
     }
 
+    /// Takes what is there until there are `len_max`, without waiting.
+    pub fn take_more(&mut self, into: &mut Vec<Arc<Encoded>>, len_max: usize) {
+        while into.len() < len_max
+            && let Ok(event) = self.events.try_recv()
+        {
+            self.waiting_bytes.fetch_sub(event.len(), Ordering::Relaxed);
+            into.push(event);
+        }
+    }
+
     /// No more events are taken in; those there can still be taken out.
     pub fn close(&mut self) {
         self.events.close();

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::Audit;
-use super::event::{self, Head, Named, Tail};
+use super::event::{self, Head, Named, Outcome, Tail, Text};
 use super::policy::{Decision, Level, Stage};
 use crate::Caller;
 
@@ -50,14 +50,14 @@ impl Trail {
     }
 
     /// An annotation; the first of a key stays.
-    pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
-        self.state.lock().tail.annotations.entry(key.into()).or_insert_with(|| value.into());
+    pub fn annotate(&self, key: impl Into<Text>, value: impl Into<Text>) {
+        self.state.lock().tail.annotations.add(key.into(), || value.into());
     }
 
     /// What the authorizers said: the reason of their consent, if they gave it.
     pub fn decided(&self, reason: Option<&str>) {
         self.annotate("authorization.k8s.io/decision", if reason.is_some() { "allow" } else { "forbid" });
-        self.annotate("authorization.k8s.io/reason", reason.unwrap_or_default());
+        self.annotate("authorization.k8s.io/reason", reason.unwrap_or_default().to_owned());
     }
 
     /// What was asked for, decoded and with its defaults.
@@ -91,11 +91,11 @@ impl Trail {
     /// The answer's code, and its Status if it is one.
     pub fn answered(&self, code: u16, status: Option<&Status>) {
         let mut state = self.state.lock();
-        let mut outcome = event::outcome(code, status);
+        let mut outcome = Outcome::new(code, status);
         // A bad body is quoted to whoever sent it; below this level nothing of bodies is written.
         let sends = matches!(&*self.head.verb, "create" | "update" | "patch");
         if code == 400 && sends && !self.wants(Level::Request) {
-            outcome["message"] = WITHHELD.into();
+            outcome.message = WITHHELD.into();
         }
         state.tail.status = Some(outcome);
         if let Some(status) = status.filter(|_| self.decision.level >= Level::RequestResponse) {
@@ -105,7 +105,7 @@ impl Trail {
 
     /// The code that is sent, unless it is known already.
     pub fn sent(&self, code: u16) {
-        self.state.lock().tail.status.get_or_insert_with(|| event::outcome(code, None));
+        self.state.lock().tail.status.get_or_insert_with(|| Outcome::new(code, None));
     }
 
     /// The head of an answer is sent whose body goes on.
@@ -117,9 +117,7 @@ impl Trail {
     pub fn unauthenticated(&self, message: &str) {
         {
             let mut state = self.state.lock();
-            let mut status = event::outcome(401, None);
-            status["message"] = message.into();
-            state.tail.status = Some(status);
+            state.tail.status = Some(Outcome { code: 401, message: message.to_owned().into(), ..Outcome::default() });
             state.end = End::Told;
         }
         self.tell(Stage::ResponseStarted);
@@ -130,7 +128,7 @@ impl Trail {
         let mut state = self.state.lock();
         state.end = End::Panic;
         let why = Status::failure(api::Reason::InternalError, "APIServer panic'd: see the server's log");
-        state.tail.status = Some(event::outcome(500, Some(&why)));
+        state.tail.status = Some(Outcome::new(500, Some(&why)));
     }
 
     fn shown(&self, json: Vec<u8>) -> Bytes {
@@ -160,11 +158,11 @@ impl Drop for Trail {
             End::Told => {}
             End::Panic => self.tell(Stage::Panic),
             End::Complete => {
-                state.tail.status.get_or_insert_with(|| {
-                    let mut early = event::outcome(200, None);
-                    early["status"] = "Success".into();
-                    early["message"] = "Connection closed early".into();
-                    early
+                state.tail.status.get_or_insert_with(|| Outcome {
+                    code: 200,
+                    status: "Success".into(),
+                    message: "Connection closed early".into(),
+                    ..Outcome::default()
                 });
                 self.tell(Stage::ResponseComplete);
             }

@@ -105,12 +105,17 @@ impl Certificates {
         if identity.common_name.is_empty() {
             return Ok(None);
         }
-        let groups: Vec<&str> = identity.organizations.iter().map(String::as_str).collect();
-        let mut caller = Caller::new(identity.common_name.clone(), &groups);
-        caller.uid = identity.uid.clone().unwrap_or_default();
-        caller.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![identity.credential_id.clone()]);
-        Ok(Some(Arc::new(caller)))
+        Ok(Some(peer.named.get_or_init(|| Arc::new(named(identity))).clone()))
     }
+}
+
+/// The user whom a certificate names.
+fn named(identity: &pki::PeerIdentity) -> Caller {
+    let groups: Vec<&str> = identity.organizations.iter().map(String::as_str).collect();
+    let mut caller = Caller::new(identity.common_name.clone(), &groups);
+    caller.uid = identity.uid.clone().unwrap_or_default();
+    caller.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![identity.credential_id.clone()]);
+    caller
 }
 
 #[cfg(test)]

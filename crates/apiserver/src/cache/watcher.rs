@@ -1,13 +1,14 @@
 //! A watch: what is there already if that is asked for, then every event that concerns the selection, bookmarks in
 //! between. A watcher is a cursor; nothing piles up for it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::Status;
 use tokio::sync::watch;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{Cache, Caches, Change, Entry, Event, Filter};
 
@@ -81,10 +82,13 @@ pub struct Watcher {
     /// Everything up to here was sent.
     revision: u64,
     signal: watch::Receiver<u64>,
-    bookmark_at: Option<Instant>,
+    bookmarks: bool,
     bookmark_due: bool,
     deadline: Instant,
-    ending: CancellationToken,
+    /// When the next bookmark or the end is due. Kept from one event to the next, as it is to set up anew takes longer
+    /// than what is done for an event; so is `ending`.
+    alarm: Pin<Box<Sleep>>,
+    ending: Pin<Box<WaitForCancellationFutureOwned>>,
     lean: bool,
     ended: bool,
 }
@@ -126,6 +130,7 @@ impl Watcher {
         let now = caches.clock.monotonic();
         let deadline = now + options.timeout;
         let signal = cache.signal.subscribe();
+        let alarm_at = if options.bookmarks { next_bookmark(now, deadline) } else { deadline };
         let mut watcher = Self {
             filter: options.filter,
             initial: None,
@@ -133,10 +138,11 @@ impl Watcher {
             epoch: 0,
             revision: 0,
             signal,
-            bookmark_at: options.bookmarks.then(|| next_bookmark(now, deadline)),
+            bookmarks: options.bookmarks,
             bookmark_due: false,
             deadline,
-            ending,
+            alarm: Box::pin(tokio::time::sleep_until(alarm_at)),
+            ending: Box::pin(ending.cancelled_owned()),
             lean: options.lean,
             ended: false,
             caches,
@@ -208,19 +214,19 @@ impl Watcher {
             if std::mem::take(&mut self.bookmark_due) {
                 return Step::Bookmark { revision: self.revision, initial_events_end: false };
             }
-            let bookmark_at = self.bookmark_at;
             tokio::select! {
                 biased;
-                () = self.ending.cancelled() => self.ended = true,
+                () = &mut self.ending => self.ended = true,
                 _ = self.signal.changed() => {}
-                () = tokio::time::sleep_until(bookmark_at.unwrap_or(self.deadline)) => {
+                () = &mut self.alarm => {
                     let now = self.caches.clock.monotonic();
                     if now >= self.deadline {
                         self.ended = true;
-                    } else if bookmark_at.is_some() {
-                        self.bookmark_at = Some(next_bookmark(now, self.deadline));
-                        self.bookmark_due = true;
+                        continue;
                     }
+                    self.bookmark_due = self.bookmarks;
+                    let next = if self.bookmarks { next_bookmark(now, self.deadline) } else { self.deadline };
+                    self.alarm.as_mut().reset(next);
                 }
             }
         }

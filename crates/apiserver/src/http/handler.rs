@@ -1,5 +1,6 @@
 //! One HTTP request: who asks, for what, and the answer. Everything that can go wrong becomes a `Status`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,16 +191,16 @@ impl Seen {
 }
 
 /// Where a request comes from: what proxies say, and then the other end of the connection.
-fn source_ips(headers: &http::HeaderMap, peer: &Peer) -> Vec<String> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let read = |word: &str| word.trim().parse::<std::net::IpAddr>().ok();
-    let mut all: Vec<std::net::IpAddr> = text("x-forwarded-for").split(',').filter_map(read).collect();
-    for further in read(&text("x-real-ip")).into_iter().chain([peer.address.ip()]) {
+fn source_ips(headers: &http::HeaderMap, peer: &Peer) -> Vec<IpAddr> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let read = |word: &str| word.trim().parse::<IpAddr>().ok();
+    let mut all: Vec<IpAddr> = text("x-forwarded-for").split(',').filter_map(read).collect();
+    for further in read(text("x-real-ip")).into_iter().chain([peer.address.ip()]) {
         if all.last() != Some(&further) {
             all.push(further);
         }
     }
-    all.iter().map(ToString::to_string).collect()
+    all
 }
 
 /// What was tried to prove who asks, as upstream tells of it.
@@ -284,13 +285,13 @@ async fn answer(
         let caller = caller(server, peer, &parts, &asked, seen).await?;
         if let Some(backend) = aggregate::route(server, &asked) {
             let request = aggregate::Request { asked, parts, body, query: &query };
-            return aggregate::answer(server, peer, &caller, &backend, request, seen).await;
+            return Box::pin(aggregate::answer(server, peer, &caller, &backend, request, seen)).await;
         }
         match asked {
             Asked::Malformed | Asked::Resource { deep: true, .. } => Ok(not_found_page()),
             Asked::Path(path) => {
                 let time = query.timeout(REQUEST_TIMEOUT)?;
-                within(time, other_path(server, &caller, &parts, &path, &query, time, seen)).await
+                within(time, Box::pin(other_path(server, &caller, &parts, &path, &query, time, seen))).await
             }
             Asked::Resource { target, verb, rest, .. } => {
                 seen.target = Some(target.clone());
@@ -496,14 +497,14 @@ async fn resource(
     {
         seen.long = true;
         seen.verb = Some("CONNECT");
-        return proxy::answer(server, caller, wanted, seen).await;
+        return Box::pin(proxy::answer(server, caller, wanted, seen)).await;
     }
     if wanted.verb == Verb::Watch {
         seen.long = true;
-        return start_watch(server, caller, wanted, seen).await;
+        return Box::pin(start_watch(server, caller, wanted, seen)).await;
     }
     let time = wanted.query.timeout(REQUEST_TIMEOUT)?;
-    within(time, ordinary(server, caller, wanted, time, seen)).await
+    within(time, Box::pin(ordinary(server, caller, wanted, time, seen))).await
 }
 
 /// The answer, if it comes in time.

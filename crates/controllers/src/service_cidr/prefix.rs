@@ -1,6 +1,7 @@
 //! Ranges of addresses, as far as services need them.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A range of addresses, `10.43.0.0/16`.
@@ -36,7 +37,43 @@ impl FromStr for Prefix {
     }
 }
 
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match u32::try_from(self.base) {
+            Ok(base) if self.is_ipv4 => write!(f, "{}/{}", Ipv4Addr::from(base), self.len),
+            _ => write!(f, "{}/{}", Ipv6Addr::from(self.base), self.len),
+        }
+    }
+}
+
 impl Prefix {
+    pub fn is_ipv4(&self) -> bool {
+        self.is_ipv4
+    }
+
+    fn last(self) -> u128 {
+        self.base | !u128::MAX.checked_shl(self.host_bits()).unwrap_or(0)
+    }
+
+    /// The first part of this range with that length that overlaps none of `taken`, `None` if there is none.
+    pub fn first_free(&self, len: u8, taken: &[Self]) -> Option<Self> {
+        let mut free = Self { len: len.max(self.len), ..*self };
+        let overlap = |other: &&Self| self.covers(other) || other.covers(self);
+        let mut taken: Vec<_> = taken.iter().filter(overlap).map(|other| (other.base, other.last())).collect();
+        taken.sort_unstable();
+        for (first, last) in taken {
+            if first > free.last() {
+                break;
+            }
+            if last >= free.base {
+                // The next part after it; there is none after the last address.
+                let within = !u128::MAX.checked_shl(free.host_bits()).unwrap_or(0);
+                free.base = (last | within).checked_add(1)?;
+            }
+        }
+        self.covers(&free).then_some(free)
+    }
+
     fn host_bits(self) -> u32 {
         u32::from((if self.is_ipv4 { 32 } else { 128 }) - self.len)
     }
@@ -49,8 +86,10 @@ impl Prefix {
     /// Whether the address is one that services may be given: not the network's own, nor IPv4's broadcast.
     pub fn gives(&self, address: IpAddr) -> bool {
         let (number, family) = (number(address), address.is_ipv4());
-        let last = self.base | !u128::MAX.checked_shl(self.host_bits()).unwrap_or(0);
-        family == self.is_ipv4 && self.contains(number) && number != self.base && !(self.is_ipv4 && number == last)
+        family == self.is_ipv4
+            && self.contains(number)
+            && number != self.base
+            && !(self.is_ipv4 && number == self.last())
     }
 
     /// Whether all of the other range is in this one.
@@ -86,6 +125,23 @@ mod tests {
         assert!(!prefix("10.1.0.0/16").covers(&prefix("10.0.0.0/8")));
         assert!(!prefix("10.0.0.0/8").covers(&prefix("11.0.0.0/16")));
         assert!(!prefix("::/0").covers(&prefix("10.0.0.0/8")));
+    }
+
+    #[test]
+    fn the_first_free_part_overlaps_nothing() {
+        let free = |range: &str, len: u8, taken: &[&str]| {
+            let taken: Vec<_> = taken.iter().map(|text| prefix(text)).collect();
+            prefix(range).first_free(len, &taken).map(|free| free.to_string())
+        };
+        assert_eq!(free("10.0.0.0/8", 24, &[]).as_deref(), Some("10.0.0.0/24"));
+        assert_eq!(free("10.0.0.0/24", 16, &[]).as_deref(), Some("10.0.0.0/24"), "no part is larger than the whole");
+        assert_eq!(free("10.0.0.0/8", 24, &["10.0.0.0/16", "10.1.0.9/32"]).as_deref(), Some("10.1.1.0/24"));
+        assert_eq!(free("10.0.0.0/8", 24, &["10.0.2.0/24", "10.0.0.0/24"]).as_deref(), Some("10.0.1.0/24"));
+        assert_eq!(free("10.0.0.0/8", 24, &["0.0.0.0/0"]), None);
+        assert_eq!(free("255.255.255.0/24", 25, &["255.255.255.0/25", "255.255.255.128/25"]), None);
+        assert_eq!(free("::/0", 64, &["::/1"]).as_deref(), Some("8000::/64"));
+        assert_eq!(free("ffff::/16", 64, &["ffff::/16"]), None, "nothing follows the last address");
+        assert_eq!(free("::/0", 0, &["10.0.0.0/8"]).as_deref(), Some("::/0"), "another family takes nothing");
     }
 
     #[test]
