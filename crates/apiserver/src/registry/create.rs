@@ -97,6 +97,7 @@ impl Context<'_> {
         let strategy = &*self.resource.strategy;
         strategy.prepare_create(&mut *object);
         super::namespace::prepare_create(&mut *object);
+        self.warnings.extend(super::pod::prepare_create(&mut *object));
         certificates::prepare_create(&mut *object, self.caller);
         let allocated = self.allocate(&mut *object, None).await?;
         let mut errors = metadata::validate(strategy, &*object);

@@ -26,6 +26,12 @@ pub(super) fn decoded<T: Typed>(context: &mut Context<'_>, body: &Body) -> Resul
     object.into_any_box().downcast().map(|object| *object).map_err(|_| Status::internal("the body changed its kind"))
 }
 
+/// What a new pod's annotations say becomes fields; returns what its author is warned of.
+pub(super) fn prepare_create(object: &mut dyn Object) -> Vec<String> {
+    let pod = object.as_any_mut().downcast_mut::<Pod>();
+    pod.map(resources::core::pod_template::security::heed_app_armor_annotations).unwrap_or_default()
+}
+
 /// 201 and nothing more: what binding and eviction answer.
 pub(super) fn done() -> Answer {
     let mut status = Status::success();

@@ -128,8 +128,7 @@ impl crate::Strategy for Strategy {
     }
 
     fn warnings(set: &DaemonSet) -> Vec<String> {
-        let Some(template) = set.spec.template.spec.as_ref() else { return Vec::new() };
-        pod_template::warnings::warnings(&Path::new("spec").child("template"), template)
+        pod_template::warnings::template(&Path::new("spec").child("template"), &set.spec.template)
     }
 }
 

@@ -131,8 +131,7 @@ impl crate::Strategy for Strategy {
     }
 
     fn warnings(deployment: &Deployment) -> Vec<String> {
-        let Some(template) = deployment.spec.template.spec.as_ref() else { return Vec::new() };
-        pod_template::warnings::warnings(&Path::new("spec").child("template"), template)
+        pod_template::warnings::template(&Path::new("spec").child("template"), &deployment.spec.template)
     }
 }
 

@@ -120,8 +120,8 @@ impl crate::Strategy for Strategy {
     }
 
     fn warnings(set: &ReplicaSet) -> Vec<String> {
-        let Some(spec) = template(set).and_then(|template| template.spec.as_ref()) else { return Vec::new() };
-        pod_template::warnings::warnings(&Path::new("spec").child("template"), spec)
+        let path = Path::new("spec").child("template");
+        template(set).map(|template| pod_template::warnings::template(&path, template)).unwrap_or_default()
     }
 }
 

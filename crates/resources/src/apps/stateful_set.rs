@@ -162,9 +162,12 @@ impl crate::Strategy for Strategy {
     }
 
     fn warnings(set: &StatefulSet) -> Vec<String> {
-        let path = Path::new("spec").child("template");
-        let template = set.spec.template.spec.as_ref();
-        let mut warnings = template.map(|spec| pod_template::warnings::warnings(&path, spec)).unwrap_or_default();
+        let path = Path::new("spec");
+        let mut warnings = pod_template::warnings::template(&path.child("template"), &set.spec.template);
+        for (index, claim) in set.spec.volume_claim_templates.iter().flatten().enumerate() {
+            let path = path.child("volumeClaimTemplates").index(index);
+            claim.spec.iter().for_each(|spec| pod_template::warnings::claim(&mut warnings, &path, spec));
+        }
         if set.spec.revision_history_limit.is_some_and(|limit| limit < 0) {
             warnings.push(
                 "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is \

@@ -149,9 +149,7 @@ pub(crate) fn spec_warnings(path: &Path, spec: &JobSpec) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if let Some(pod) = &spec.template.spec {
-        warnings.extend(pod_template::warnings::warnings(&path.child("template"), pod));
-    }
+    warnings.extend(pod_template::warnings::template(&path.child("template"), &spec.template));
     warnings
 }
 

@@ -11,7 +11,7 @@ use api::quantity::{Amount, amount};
 
 use super::persistent_volume::{access_modes, class_of, fill, or_unset, storage};
 use super::pod::update::difference;
-use super::pod_template::warnings::fractional_bytes;
+use super::pod_template;
 use super::pod_template::{defaults, resources, volumes};
 use crate::prelude::*;
 use crate::{checks, metadata};
@@ -77,16 +77,7 @@ impl crate::Strategy for Strategy {
             let path = Path::new("metadata").child("annotations").key(CLASS_ANNOTATION);
             warnings.push(format!("{path}: deprecated since v1.8; use \"storageClassName\" attribute instead"));
         }
-        let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
-        let path = Path::new("spec").child("resources");
-        for (list, values) in [
-            ("requests", resources.and_then(|resources| resources.requests.as_ref())),
-            ("limits", resources.and_then(|resources| resources.limits.as_ref())),
-        ] {
-            if let Some(value) = values.and_then(|values| values.get("storage")) {
-                fractional_bytes(&mut warnings, &path.child(list).key("storage"), value);
-            }
-        }
+        claim.spec.iter().for_each(|spec| pod_template::warnings::claim(&mut warnings, &Path::new("spec"), spec));
         warnings
     }
 

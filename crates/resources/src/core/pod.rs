@@ -172,7 +172,7 @@ impl crate::Strategy for Strategy {
             ));
         }
         if let Some(spec) = &pod.spec {
-            warnings.extend(pod_template::warnings::warnings(&Path::default(), spec));
+            warnings.extend(pod_template::warnings::pod(spec, pod.metadata.annotations.as_ref()));
         }
         warnings
     }

@@ -71,8 +71,8 @@ impl crate::Strategy for Strategy {
     }
 
     fn warnings(template: &PodTemplate) -> Vec<String> {
-        let spec = template.template.as_ref().and_then(|template| template.spec.as_ref());
-        spec.map(|spec| warnings::warnings(&Path::new("template"), spec)).unwrap_or_default()
+        let own = template.template.as_ref();
+        own.map(|own| warnings::template(&Path::new("template"), own)).unwrap_or_default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::core::v1::{
-    AppArmorProfile, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext, WindowsSecurityContextOptions,
+    AppArmorProfile, Pod, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext, WindowsSecurityContextOptions,
 };
 use api::field::{FieldErrors, Path};
 
@@ -13,8 +13,8 @@ use crate::checks;
 const PROFILE_TYPES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
 const SYSCTL_LEN_MAX: usize = 253;
 const SYSCTL_PATTERN: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
-const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
-const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+pub const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+pub const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 /// Before the container's name.
 pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
@@ -181,6 +181,51 @@ fn validate_windows_options(errors: &mut FieldErrors, path: &Path, options: Opti
     if options.run_as_user_name.as_deref() == Some("") {
         errors.invalid(&path.child("runAsUserName"), "", "runAsUserName cannot be an empty string");
     }
+}
+
+/// What an AppArmor annotation says as a field; `None` if it says nothing valid.
+fn app_armor_field(annotation: &str) -> Option<AppArmorProfile> {
+    let of = |type_: &str, local: Option<&str>| AppArmorProfile {
+        type_: type_.to_owned(),
+        localhost_profile: local.map(str::to_owned),
+    };
+    let profile = match (annotation, annotation.strip_prefix("localhost/")) {
+        ("unconfined", _) => of("Unconfined", None),
+        ("runtime/default", _) => of("RuntimeDefault", None),
+        (_, Some(local)) => of("Localhost", Some(local)),
+        _ => return None,
+    };
+    let mut errors = FieldErrors::new();
+    validate_app_armor(&mut errors, &Path::default(), Some(&profile));
+    errors.is_empty().then_some(profile)
+}
+
+/// Makes fields of a new pod's AppArmor annotations where there are none, so that the node heeds them; returns the
+/// warnings about that (upstream's `applyAppArmorVersionSkew`).
+pub fn heed_app_armor_annotations(pod: &mut Pod) -> Vec<String> {
+    let (Some(annotations), Some(spec)) = (&pod.metadata.annotations, &mut pod.spec) else { return Vec::new() };
+    if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
+        return Vec::new();
+    }
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.app_armor_profile.clone());
+    let mut warnings = Vec::new();
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        let key = format!("{APP_ARMOR}{}", container.name);
+        let Some(annotation) = annotations.get(&key) else { continue };
+        if container.security_context.as_ref().is_some_and(|context| context.app_armor_profile.is_some()) {
+            continue;
+        }
+        let field = app_armor_field(annotation);
+        if field.is_some() && field == of_pod {
+            continue;
+        }
+        if field.is_some() {
+            container.security_context.get_or_insert_default().app_armor_profile = field;
+        }
+        let path = Path::new("metadata").child("annotations").key(&key);
+        warnings.push(format!("{path}: deprecated since v1.30; use the \"appArmorProfile\" field instead"));
+    }
+    warnings
 }
 
 /// Seccomp and AppArmor annotations of a pod or template: known values, known containers, and no contradiction to the
