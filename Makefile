@@ -41,7 +41,6 @@ bench: setup-test images build ## measures, and prints the table of ARCHITECTURE
 	@scripts/bench
 
 check: setup-check ## fmt, clippy with warnings denied, tidy, deny
-	@cargo fetch --locked --quiet # tidy and deny look at every target's dependencies, offline
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo run -q -p xtask -- tidy

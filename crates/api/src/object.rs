@@ -8,7 +8,7 @@ use crate::codec::DecodeError;
 use crate::meta::v1::ObjectMeta;
 
 /// An object read from its encoding, or why it could not be read.
-pub(crate) type Decoded = Result<Box<dyn Object>, DecodeError>;
+pub type Decoded = Result<Box<dyn Object>, DecodeError>;
 
 /// The identity of a type, built in or defined at run time ([`Kind::custom`]): group, version, kind and resource
 /// (plural) name.
@@ -122,6 +122,8 @@ pub trait Object: Any + Send + Sync + fmt::Debug {
 pub trait Typed: Object + Clone + Default + Sized {
     /// The type's identity.
     const KIND: &'static Kind;
+    /// Whether this is the kind's lean form ([`crate::lean`]), which is read and never written.
+    const LEAN: bool = false;
 
     /// From JSON; unknown fields are dropped.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;

@@ -7,9 +7,11 @@ mod charge;
 mod limited;
 mod pod;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
+use crate::core::v1::{self, PersistentVolumeClaim, ResourceQuota, Service};
+use crate::lean::Pod;
 use crate::object::{Object, downcast};
 use crate::quantity::{Amount, Format, amount};
 use crate::{Quantity, Timestamp};
@@ -68,8 +70,8 @@ impl What<'_> {
     /// What an object counts for.
     pub fn usage(&self, object: &dyn Object, now: Timestamp) -> Amounts {
         let mut used = Amounts::from([(self.count_name(), one())]);
-        if let Some(pod) = downcast::<Pod>(object) {
-            pod::add_usage(pod, now, &mut used);
+        if let Some(pod) = pod_of(object) {
+            pod::add_usage(&pod, now, &mut used);
         } else if let Some(service) = downcast::<Service>(object) {
             add_service(service, &mut used);
         } else if let Some(claim) = downcast::<PersistentVolumeClaim>(object) {
@@ -79,6 +81,12 @@ impl What<'_> {
         }
         used
     }
+}
+
+/// The object as a lean pod, if it is a pod of either form.
+fn pod_of(object: &dyn Object) -> Option<Cow<'_, Pod>> {
+    let whole = || downcast::<v1::Pod>(object).map(|pod| Cow::Owned(Pod::from(pod.clone())));
+    downcast::<Pod>(object).map(Cow::Borrowed).or_else(whole)
 }
 
 fn one() -> Amount {
@@ -146,8 +154,8 @@ pub fn in_scopes(quota: &ResourceQuota, object: &dyn Object) -> bool {
 }
 
 fn in_scope(object: &dyn Object, scope: &str, operator: &str, values: &[String]) -> bool {
-    if let Some(pod) = downcast::<Pod>(object) {
-        return pod::in_scope(pod, scope, operator, values);
+    if let Some(pod) = pod_of(object) {
+        return pod::in_scope(&pod, scope, operator, values);
     }
     match downcast::<PersistentVolumeClaim>(object) {
         Some(claim) if scope == "VolumeAttributesClass" => selects(operator, values, &attribute_classes(claim)),
@@ -190,7 +198,7 @@ pub fn quantities(amounts: &Amounts) -> BTreeMap<String, Quantity> {
     amounts.iter().map(|(name, amount)| (name.clone(), amount.to_quantity())).collect()
 }
 
-fn amounts(list: Option<&BTreeMap<String, Quantity>>) -> Amounts {
+fn amounts<'a>(list: Option<impl IntoIterator<Item = (&'a String, &'a Quantity)>>) -> Amounts {
     list.into_iter().flatten().map(|(name, quantity)| (name.clone(), amount(quantity))).collect()
 }
 

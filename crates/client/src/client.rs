@@ -26,8 +26,9 @@ pub struct ListOptions {
     pub field_selector: Option<String>,
     /// `Some("0")`: any cached state will do.
     pub resource_version: Option<String>,
-    /// Objects come without what followers of a whole collection do not look at ([`api::lean`]).
-    pub lean: bool,
+    /// The reader follows the whole collection: it is worth keeping typed objects for it. Lean types
+    /// ([`api::lean`]) are kept anyway.
+    pub follows: bool,
 }
 
 /// A list and the revision at which it is exact.
@@ -72,7 +73,9 @@ impl Client {
 
     /// One object; `namespace` is `""` for cluster-scoped kinds.
     pub async fn get<T: Typed>(&self, namespace: &str, name: &str) -> Result<Arc<T>, Error> {
-        self.object(Call::new(Verb::Get, Target::kind(T::KIND).namespaced(namespace).named(name))).await
+        let mut call = Call::new(Verb::Get, Target::kind(T::KIND).namespaced(namespace).named(name));
+        call.options.lean = T::LEAN;
+        self.object(call).await
     }
 
     /// One object, `None` if it does not exist.
@@ -97,7 +100,7 @@ impl Client {
                 limit: Some(PAGE_LEN),
                 resource_version: if continue_token.is_none() { options.resource_version.clone() } else { None },
                 continue_token: continue_token.take(),
-                lean: options.lean,
+                lean: T::LEAN || options.follows,
                 ..Options::default()
             };
             let Reply::List(list) = self.call(call).await? else {
@@ -126,7 +129,7 @@ impl Client {
             field_selector: options.field_selector.clone(),
             resource_version: Some(resource_version.to_owned()),
             allow_watch_bookmarks: true,
-            lean: options.lean,
+            lean: T::LEAN || options.follows,
             ..Options::default()
         };
         self.transport.watch(call).await
@@ -134,6 +137,7 @@ impl Client {
 
     /// Creates `object` in its own `metadata.namespace`.
     pub async fn create<T: Typed>(&self, object: T) -> Result<Arc<T>, Error> {
+        const { assert!(!T::LEAN, "a lean form is not written") };
         let mut call = Call::new(Verb::Create, Target::kind(T::KIND).namespaced(object.namespace()));
         call.body = Body::Object(Arc::new(object));
         self.object(call).await
@@ -154,6 +158,7 @@ impl Client {
     }
 
     async fn put<T: Typed>(&self, object: T, subresource: Option<&'static str>) -> Result<Arc<T>, Error> {
+        const { assert!(!T::LEAN, "a lean form is not written") };
         let mut target = Target::kind(T::KIND).namespaced(object.namespace()).named(object.name());
         if let Some(subresource) = subresource {
             target = target.subresource(subresource);
@@ -182,6 +187,7 @@ impl Client {
         kind: PatchKind,
         patch: &Value,
     ) -> Result<Arc<T>, Error> {
+        const { assert!(!T::LEAN, "what was written comes back whole") };
         let mut target = Target::kind(T::KIND).namespaced(namespace).named(name);
         if let Some(subresource) = subresource {
             target = target.subresource(subresource);

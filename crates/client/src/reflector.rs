@@ -414,7 +414,8 @@ impl Reflectors {
         Self { client, random, tasks, kinds: Arc::default() }
     }
 
-    /// The reflector of all objects of a kind, in their lean form ([`api::lean`]), started on first use.
+    /// The reflector of all objects of a kind, started on first use. Kinds with a lean form ([`api::lean`]) are followed
+    /// in it; whole, nothing is shared with the server.
     pub fn of<T: Typed>(&self) -> Reflector<T> {
         self.selected("")
     }
@@ -425,7 +426,8 @@ impl Reflectors {
         let mut kinds = self.kinds.lock();
         let entry = kinds.entry((TypeId::of::<T>(), field_selector)).or_insert_with(|| {
             let selector = (!field_selector.is_empty()).then(|| field_selector.to_owned());
-            let options = ListOptions { lean: selector.is_none(), field_selector: selector, ..ListOptions::default() };
+            let follows = selector.is_none() && (T::LEAN || api::lean::form(T::KIND).is_none());
+            let options = ListOptions { follows, field_selector: selector, ..ListOptions::default() };
             Box::new(Reflector::<T>::start(self.client.clone(), options, self.random.clone(), &self.tasks))
         });
         entry.as_any().downcast_ref::<Reflector<T>>().expect("entries are keyed by their own type").clone()

@@ -229,11 +229,20 @@ impl Wanted {
         kind.decode_value(value).map(|object| self.shaped(object)).map_err(malformed)
     }
 
-    fn shaped(self, mut object: Box<dyn Object>) -> Arc<dyn Object> {
-        if let Some(lean) = api::lean::form(object.kind()).filter(|_| self.lean) {
-            lean(&mut *object);
+    fn shaped(self, object: Box<dyn Object>) -> Arc<dyn Object> {
+        match api::lean::form(object.kind()).filter(|_| self.lean) {
+            Some(lean) => Arc::from((lean.of)(object)),
+            None => Arc::from(object),
         }
-        Arc::from(object)
+    }
+
+    /// As [`Wanted::object`], of one that is known to be of that kind.
+    fn decode(self, kind: &'static Kind, json: &[u8]) -> Result<Arc<dyn Object>, Error> {
+        let object = match api::lean::form(kind).filter(|_| self.lean) {
+            Some(lean) => (lean.decode)(json),
+            None => kind.decode(json),
+        };
+        object.map(Arc::from).map_err(malformed)
     }
 }
 
@@ -258,9 +267,7 @@ struct RawListMeta {
 fn list(body: &[u8], wanted: Wanted) -> Result<List, Error> {
     let raw: RawList<'_> = serde_json::from_slice(body).map_err(malformed)?;
     let item = |item: &serde_json::value::RawValue| match wanted {
-        Wanted { metadata_of: None, kind: Some(kind), .. } => {
-            kind.decode(item.get().as_bytes()).map(|object| wanted.shaped(object)).map_err(malformed)
-        }
+        Wanted { metadata_of: None, kind: Some(kind), .. } => wanted.decode(kind, item.get().as_bytes()),
         _ => wanted.object(serde_json::from_str(item.get()).map_err(malformed)?),
     };
     let items: Result<Vec<Arc<dyn Object>>, Error> = raw.items.unwrap_or_default().into_iter().map(item).collect();

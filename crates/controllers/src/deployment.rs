@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet};
-use api::core::v1::Pod;
+use api::lean::Pod;
 use api::{IntOrString, LabelSelector, Object, Timestamp};
 use client::{Change, Reflectors};
 

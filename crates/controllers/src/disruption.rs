@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use api::autoscaling::v1::Scale;
-use api::core::v1::{Pod, ReplicationController};
+use api::core::v1::ReplicationController;
+use api::lean::Pod;
 use api::meta::v1::{OwnerReference, Time};
 use api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use api::{IntOrString, LabelSelector, Object, Target, Timestamp, disruption};

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service};
+use api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service};
+use api::lean::Pod;
 use api::meta::v1::ObjectMeta;
 use api::{Object, Timestamp};
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use api::core::v1::{ObjectReference, Pod, Service, ServicePort};
+use api::core::v1::{ObjectReference, Service, ServicePort};
+use api::lean::Pod;
 use api::{IntOrString, LabelSelector, Object, Typed};
 use client::{Change, Reflectors};
 

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::core::v1::{Node, Pod, Service};
+use api::core::v1::{Node, Service};
 use api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use api::lean::Pod;
 use api::meta::v1::ObjectMeta;
 use api::{Object, Timestamp};
 

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::core::v1::{Namespace, Pod};
+use api::core::v1::Namespace;
+use api::lean::Pod;
 use api::meta::v1::{DeleteOptions, Preconditions};
 use api::{Body, Call, Kind, List, Object, Options, Reply, Target, Typed, Verb};
 use client::discovery::{Discovered, Resource};

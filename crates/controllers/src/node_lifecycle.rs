@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::call::PatchKind;
 use api::coordination::v1::Lease;
-use api::core::v1::{Node, NodeCondition, Pod, Taint};
+use api::core::v1::{Node, NodeCondition, Taint};
+use api::lean::Pod;
 use api::meta::v1::Time;
 use api::{Object, Timestamp};
 use serde_json::json;
 
-use crate::harness::{Op, Plan, Read, Step, View, Write};
+use crate::harness::{Plan, Read, Step, View, Write};
 use crate::pod;
 use crate::taints::{NO_EXECUTE, NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDULABLE, of};
 
@@ -181,16 +181,8 @@ fn mark_pods(plan: &mut Plan, node: &Node, view: &View<'_>, now: Timestamp) {
         if !pod::is_ready(&pod) {
             continue;
         }
-        plan.push(Step::new(Op::Patch {
-            kind: pod.kind(),
-            namespace: pod.namespace().to_owned(),
-            name: pod.name().to_owned(),
-            subresource: Some("status"),
-            format: PatchKind::Strategic,
-            patch: json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [
-                {"type": "Ready", "status": "False", "lastTransitionTime": Time(now)},
-            ]}}),
-        }));
+        let not_ready = json!({"type": "Ready", "status": "False", "lastTransitionTime": Time(now)});
+        plan.push(pod::set_condition(&pod, &not_ready));
         plan.warning("NodeNotReady", "Node is not ready");
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use api::call::PatchKind;
-use api::core::v1::{Pod, PodCondition};
+use api::core::v1::PodCondition;
+use api::lean::Pod;
 use api::{LabelSelector, Object, Timestamp, Typed};
 use serde_json::json;
 
@@ -79,12 +80,24 @@ pub fn claim<T: Typed>(owner: &dyn Object, selector: &LabelSelector, view: &View
     (claimed, steps)
 }
 
-fn patch(object: &dyn Object, patch: serde_json::Value) -> Step {
+/// Sets a condition of that very pod (by uid), of which only the members given change.
+pub fn set_condition(pod: &Pod, condition: &serde_json::Value) -> Step {
+    let change = json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [condition]}});
+    patch(pod, Some("status"), change)
+}
+
+/// As [`set_condition`], refused if the pod has changed since.
+pub fn set_condition_as_seen(pod: &Pod, condition: &serde_json::Value) -> Step {
+    let metadata = json!({"uid": pod.uid(), "resourceVersion": pod.resource_version()});
+    patch(pod, Some("status"), json!({"metadata": metadata, "status": {"conditions": [condition]}}))
+}
+
+fn patch(object: &dyn Object, subresource: Option<&'static str>, patch: serde_json::Value) -> Step {
     Step::new(Op::Patch {
         kind: object.kind(),
         namespace: object.namespace().to_owned(),
         name: object.name().to_owned(),
-        subresource: None,
+        subresource,
         format: PatchKind::Strategic,
         patch,
     })
@@ -92,10 +105,10 @@ fn patch(object: &dyn Object, patch: serde_json::Value) -> Step {
 
 fn adopt(object: &dyn Object, owner: &dyn Object) -> Step {
     let reference = api::owner::controller_reference(owner);
-    patch(object, json!({"metadata": {"uid": object.uid(), "ownerReferences": [reference]}}))
+    patch(object, None, json!({"metadata": {"uid": object.uid(), "ownerReferences": [reference]}}))
 }
 
 fn release(object: &dyn Object, owner: &dyn Object) -> Step {
     let delete = json!({"$patch": "delete", "uid": owner.uid()});
-    patch(object, json!({"metadata": {"uid": object.uid(), "ownerReferences": [delete]}}))
+    patch(object, None, json!({"metadata": {"uid": object.uid(), "ownerReferences": [delete]}}))
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::call::PatchKind;
-use api::core::v1::{Node, Pod};
+use api::core::v1::{self, Node};
+use api::lean::Pod;
 use api::meta::v1::{DeleteOptions, Preconditions, Time};
 use api::rbac::v1::PolicyRule;
 use api::{Object, Timestamp, Typed};
@@ -239,7 +240,7 @@ impl Shared {
             }
             let patch = json!({"metadata": {"uid": pod.uid()}, "status": status});
             let (namespace, name) = (pod.namespace(), pod.name());
-            match self.client.patch::<Pod>(namespace, name, Some("status"), PatchKind::Strategic, &patch).await {
+            match self.client.patch::<v1::Pod>(namespace, name, Some("status"), PatchKind::Strategic, &patch).await {
                 // Another one of this name is not meant.
                 Err(error) if error.is_not_found() || error.is_conflict() => return Ok(()),
                 other => drop(other?),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Object;
-use api::core::v1::Pod;
+use api::lean::Pod;
 use api::scheduling::v1beta1::PodGroup;
 use client::{Change, Client, Error, ListOptions};
 

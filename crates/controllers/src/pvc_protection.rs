@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Object;
-use api::core::v1::{PersistentVolumeClaim, Pod, Volume};
+use api::core::v1::{PersistentVolumeClaim, Volume};
+use api::lean::Pod;
 use client::{Change, Client, Error, ListOptions};
 
 use crate::harness::{Actor, Context, Read, Write};

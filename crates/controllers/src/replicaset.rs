@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
-use api::core::v1::Pod;
+use api::core::v1;
+use api::lean::Pod;
 use api::meta::v1::{ObjectMeta, Time};
 use api::{LabelSelector, Object, Timestamp};
 use client::{Change, Reflectors};
@@ -158,10 +159,10 @@ fn least_worthy<'a>(
     pods
 }
 
-fn new_pod(set: &ReplicaSet) -> Pod {
+fn new_pod(set: &ReplicaSet) -> v1::Pod {
     let template = set.spec.template.clone().unwrap_or_default();
     let metadata = template.metadata.unwrap_or_default();
-    Pod {
+    v1::Pod {
         metadata: ObjectMeta {
             generate_name: Some(format!("{}-", set.name())),
             namespace: set.metadata.namespace.clone(),

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaStatus, Service};
+use api::core::v1::{PersistentVolumeClaim, ResourceQuota, ResourceQuotaStatus, Service};
+use api::lean::Pod;
 use api::quantity::{Amount, Format, amount};
 use api::quota::{self, Amounts, What};
 use api::{Call, Object, Quantity, Reply, Target, Timestamp, Typed, Verb};

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::call::PatchKind;
-use api::core::v1::{Node, Pod, Taint};
+use api::core::v1::{Node, Taint};
+use api::lean::Pod;
 use api::meta::v1::Time;
 use api::{Object, Timestamp};
 use serde_json::json;
 
-use crate::harness::{Op, Plan, Read, Step, View, Write};
+use crate::harness::{Plan, Read, Step, View, Write};
 use crate::{pod, taints};
 
 pub struct Controller;
@@ -60,17 +60,11 @@ fn plan(pod: &Arc<Pod>, view: &View<'_>, now: Timestamp) -> Plan {
         return Plan::again_after(Duration::from_secs(u64::try_from(left).unwrap_or(0)));
     }
     plan.normal("TaintManagerEviction", format!("Marking for deletion Pod {}", pod.key()));
-    plan.push(Step::new(Op::Patch {
-        kind: pod.kind(),
-        namespace: pod.namespace().to_owned(),
-        name: pod.name().to_owned(),
-        subresource: Some("status"),
-        format: PatchKind::Strategic,
-        patch: json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [{
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": Time(now),
-        }]}}),
-    }));
+    let target = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+        "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": Time(now),
+    });
+    plan.push(pod::set_condition(pod, &target));
     plan.push(Step::delete(&**pod));
     plan
 }

@@ -1,6 +1,7 @@
 //! Taints of nodes and what pods tolerate.
 
-use api::core::v1::{Node, Pod, Taint, Toleration};
+use api::core::v1::{Node, Taint, Toleration};
+use api::lean::Pod;
 
 pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::core::v1::{Namespace, Pod, Service};
+use api::core::v1::{Namespace, Service};
 use api::discovery::v1::EndpointSlice;
+use api::lean::Pod;
 use api::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
 use tokio::sync::watch;

@@ -117,6 +117,7 @@ impl Handle {
     /// # Errors
     /// Why they do not hold after ten seconds. Retryable.
     pub async fn admit(&mut self, pod: &Pod, ips: &[IpAddr]) -> std::result::Result<(), String> {
+        let pod = &api::lean::Pod::from(pod.clone());
         let Some(mut version) = self.feed.admit(pod, ips) else { return Ok(()) };
         let admitted = async {
             if !self.feed.read(feed::Inputs::is_complete) {

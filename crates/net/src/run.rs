@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::core::v1::{Namespace, Node, Pod, Service};
+use api::core::v1::{Namespace, Node, Service};
 use api::discovery::v1::EndpointSlice;
+use api::lean::Pod;
 use api::networking::v1::NetworkPolicy;
 use api::{Object, Typed};
 use base::{Backoff, Clock, Random, TaskGroup};
@@ -80,14 +81,14 @@ pub struct Sources {
     pub nodes: Reflector<Node>,
     /// This node's pods; others among them do no harm.
     pub pods: Reflector<Pod>,
-    /// All pods of the cluster, in their lean form: anybody may be a peer of a policy.
+    /// All pods of the cluster: anybody may be a peer of a policy.
     pub all_pods: Reflector<Pod>,
     /// All NetworkPolicies.
     pub policies: Reflector<NetworkPolicy>,
 }
 
 impl Sources {
-    /// Follows what a node's network needs; of the pods the node's own whole, and all in their lean form.
+    /// Follows what a node's network needs.
     pub fn follow(client: &Client, shared: &Reflectors, node_name: &str, random: &Random, tasks: &TaskGroup) -> Self {
         let own = ListOptions { field_selector: Some(format!("spec.nodeName={node_name}")), ..ListOptions::default() };
         Self {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::core::v1::{Container, Pod, PodSpec};
+use api::lean::{Container, Pod, PodSpec};
 use api::{Object, Quantity, quantity};
 
 /// Amounts of resources: CPU in milli-units, all else in whole units (bytes, pods, devices).
@@ -22,7 +22,7 @@ const DEFAULT_MILLI_CPU: i64 = 100;
 const DEFAULT_MEMORY_BYTES: i64 = 200 * 1024 * 1024;
 
 impl Resources {
-    pub fn of(list: Option<&BTreeMap<String, Quantity>>) -> Self {
+    pub fn of<'a>(list: Option<impl IntoIterator<Item = (&'a String, &'a Quantity)>>) -> Self {
         let mut resources = Self::default();
         for (name, value) in list.into_iter().flatten() {
             let amount = quantity::amount(value);

@@ -193,7 +193,7 @@ fn order(uid: &str, queued: &Queued) -> Order {
 mod tests {
     use std::sync::Arc;
 
-    use api::core::v1::Pod;
+    use api::lean::Pod;
     use api::{Object, Typed};
     use serde_json::json;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::call::PatchKind;
-use api::core::v1::{Binding, Node, ObjectReference, Pod};
+use api::core::v1::{self, Binding, Node, ObjectReference};
+use api::lean::Pod;
 use api::meta::v1::{ObjectMeta, Time};
 use api::{Object, Timestamp};
 use base::{Clock, Random, TaskGroup};
@@ -235,8 +236,9 @@ impl Service {
         let (client, pod, writes) = (self.options.client.clone(), pod.pod.clone(), self.writes.clone());
         self.options.tasks.spawn("scheduler: report", async move {
             let Ok(_permit) = writes.acquire().await else { return };
-            let written =
-                client.patch::<Pod>(pod.namespace(), pod.name(), Some("status"), PatchKind::Strategic, &patch).await;
+            let written = client
+                .patch::<v1::Pod>(pod.namespace(), pod.name(), Some("status"), PatchKind::Strategic, &patch)
+                .await;
             if let Err(error) = written
                 && !error.is_not_found()
             {

@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use api::Object;
-use api::core::v1::{Node, Pod};
+use api::core::v1::Node;
+use api::lean::Pod;
 use imbl::OrdMap;
 
 use crate::pod::{HostPort, PodInfo, Resources, is_finished, node_name};

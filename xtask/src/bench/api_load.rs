@@ -168,7 +168,7 @@ pub async fn fill(target: &Target) -> Result<()> {
 fn pod(n: usize) -> Bytes {
     let container = |name: &str| {
         let env: Vec<_> =
-            (0..15).map(|n| json!({"name": format!("VARIABLE_{n}"), "value": "some value ".repeat(3)})).collect();
+            (0..9).map(|n| json!({"name": format!("VARIABLE_{n}"), "value": "some value ".repeat(3)})).collect();
         json!({
             "name": name, "image": "example/application:1.0.0", "env": env,
             "ports": [{"name": "http", "containerPort": 8080}],

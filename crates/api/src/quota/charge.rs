@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Amounts, What, amounts, in_scopes, pod};
 use crate::Timestamp;
-use crate::core::v1::{Pod, ResourceQuota};
-use crate::object::{Object, downcast};
+use crate::core::v1::ResourceQuota;
+use crate::object::Object;
 
 /// A write that is to be charged.
 #[derive(Clone, Copy)]
@@ -34,7 +34,7 @@ pub fn charge(quotas: &[&ResourceQuota], charge: &Charge<'_>) -> Result<Vec<(usi
             continue;
         }
         let name = quota.metadata.name.as_deref().unwrap_or_default();
-        if let Some(missing) = downcast::<Pod>(object).and_then(|pod| pod::missing(pod, &names)) {
+        if let Some(missing) = super::pod_of(object).and_then(|pod| pod::missing(&pod, &names)) {
             return Err(format!("failed quota: {name}: {missing}"));
         }
         if names.iter().any(|name| !used.contains_key(*name)) {

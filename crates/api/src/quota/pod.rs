@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Amounts, one, selects};
-use crate::core::v1::{Container, Pod, PodAffinityTerm, PodSpec};
+use crate::Timestamp;
+use crate::core::v1::{self, PodAffinityTerm};
+use crate::lean::{Container, Pod, PodSpec, ResourceList};
 use crate::quantity::amount;
-use crate::{Quantity, Timestamp};
-
-type List = BTreeMap<String, Quantity>;
 
 /// Names with which a quota demands that every container says a number.
 pub const DEMANDED: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
@@ -41,8 +40,9 @@ pub fn add_usage(pod: &Pod, now: Timestamp, used: &mut Amounts) {
 }
 
 /// What a pod asks for as a whole.
-pub fn requested(pod: &Pod) -> Amounts {
-    pod.spec.as_ref().map(|spec| whole(spec, |container| list(container, false), false)).unwrap_or_default()
+pub fn requested(pod: &v1::Pod) -> Amounts {
+    let spec = pod.spec.clone().map(PodSpec::from);
+    spec.map(|spec| whole(&spec, |container| list(container, false), false)).unwrap_or_default()
 }
 
 /// Whether it is finished, or its time to end is up: its node may be gone.
@@ -146,18 +146,19 @@ pub fn missing(pod: &Pod, demanded: &BTreeSet<&str>) -> Option<String> {
 }
 
 pub fn in_scope(pod: &Pod, scope: &str, operator: &str, values: &[String]) -> bool {
-    let spec = pod.spec.clone().unwrap_or_default();
+    let default = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&default);
     let terminating = spec.active_deadline_seconds.is_some_and(|seconds| seconds >= 0);
     match scope {
         "Terminating" => terminating,
         "NotTerminating" => !terminating,
-        "BestEffort" => is_best_effort(pod, &spec),
-        "NotBestEffort" => !is_best_effort(pod, &spec),
+        "BestEffort" => is_best_effort(pod, spec),
+        "NotBestEffort" => !is_best_effort(pod, spec),
         "PriorityClass" => {
-            let name = spec.priority_class_name.into_iter().filter(|name| !name.is_empty()).collect();
+            let name = spec.priority_class_name.iter().filter(|name| !name.is_empty()).cloned().collect();
             selects(operator, values, &name)
         }
-        "CrossNamespacePodAffinity" => looks_elsewhere(&spec),
+        "CrossNamespacePodAffinity" => looks_elsewhere(spec),
         _ => false,
     }
 }
@@ -166,7 +167,7 @@ fn is_best_effort(pod: &Pod, spec: &PodSpec) -> bool {
     if let Some(class) = pod.status.as_ref().and_then(|status| status.qos_class.as_deref()) {
         return class == "BestEffort";
     }
-    let asks = |list: Option<&List>| {
+    let asks = |list: Option<&ResourceList>| {
         list.into_iter().flatten().any(|(name, quantity)| {
             matches!(name.as_str(), "cpu" | "memory") && amount(quantity) > crate::quantity::Amount::ZERO
         })

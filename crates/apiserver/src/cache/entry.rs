@@ -164,7 +164,7 @@ impl Entry {
         }
     }
 
-    /// The typed form, shared, as [`api::lean`] leaves it, without `managedFields`.
+    /// The typed form, shared, lean if the kind has a lean form ([`api::lean`]), without `managedFields`.
     ///
     /// # Errors
     /// As [`Entry::object`].
@@ -172,7 +172,11 @@ impl Entry {
         if let Some(object) = self.typed.get() {
             return Ok(object.clone());
         }
-        let object = shared(lean(self.decode()?), self.revision);
+        let object = match api::lean::form(self.kind) {
+            Some(lean) => (lean.decode)(&self.stored).map_err(|error| undecodable(&self.key, &error))?,
+            None => self.decode()?,
+        };
+        let object = shared(object, self.revision);
         Ok(self.typed.get_or_init(|| object).clone())
     }
 
@@ -300,11 +304,11 @@ impl Entry {
     }
 }
 
-fn lean(mut object: Box<dyn Object>) -> Box<dyn Object> {
-    if let Some(lean) = api::lean::form(object.kind()) {
-        lean(&mut *object);
+fn lean(object: Box<dyn Object>) -> Box<dyn Object> {
+    match api::lean::form(object.kind()) {
+        Some(lean) => (lean.of)(object),
+        None => object,
     }
-    object
 }
 
 fn shared(mut object: Box<dyn Object>, revision: u64) -> Arc<dyn Object> {

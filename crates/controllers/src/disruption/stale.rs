@@ -5,11 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::core::v1::{Pod, PodCondition};
+use api::core::v1::PodCondition;
+use api::lean::Pod;
 use api::meta::v1::Time;
 use api::{Object, Timestamp};
+use serde_json::json;
 
-use crate::harness::{Plan, Read, Step, View, Write};
+use crate::harness::{Plan, Read, View, Write};
+use crate::pod;
 
 const DISRUPTION_TARGET: &str = "DisruptionTarget";
 /// The kubelet means it: however long it takes.
@@ -56,24 +59,20 @@ fn plan(pod: &Pod, now: Timestamp) -> Plan {
         return Plan::again_after(Duration::from_secs(left_seconds));
     }
     let mut plan = Plan::default();
-    let mut new = pod.clone();
-    if let Some(condition) = new.status.as_mut().and_then(|status| status.conditions.as_mut()?.get_mut(at)) {
-        *condition = PodCondition {
-            type_: DISRUPTION_TARGET.to_owned(),
-            status: "False".to_owned(),
-            last_transition_time: Some(Time(now)),
-            observed_generation: pod.metadata.generation,
-            ..PodCondition::default()
-        };
-    }
-    plan.push(Step::update_status(new));
+    plan.push(pod::set_condition_as_seen(
+        pod,
+        &json!({
+            "type": DISRUPTION_TARGET, "status": "False", "reason": null, "message": null,
+            "lastTransitionTime": Time(now), "observedGeneration": pod.metadata.generation,
+        }),
+    ));
     plan
 }
 
 #[cfg(test)]
 mod tests {
     use api::Typed;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
     use crate::harness::Op;
@@ -89,10 +88,10 @@ mod tests {
         let start: Timestamp = since.parse().unwrap();
         let now = Timestamp::from_second(start.as_second() + seconds).unwrap();
         let plan = plan(&Pod::from_value(pod).unwrap(), now);
-        let Some(Op::UpdateStatus(object)) = plan.steps.first().map(|step| &step.op) else {
+        let Some(Op::Patch { subresource: Some("status"), patch, .. }) = plan.steps.first().map(|step| &step.op) else {
             return (Value::Null, plan.requeue_after);
         };
-        (object.to_value()["status"]["conditions"][1].take(), plan.requeue_after)
+        (patch["status"]["conditions"][0].clone(), plan.requeue_after)
     }
 
     #[test]
@@ -103,7 +102,7 @@ mod tests {
         );
         let (condition, again) = planned("EvictionByEvictionAPI", "Running", false, 120);
         assert_eq!(condition["status"], "False");
-        assert_eq!(condition.get("reason"), None);
+        assert_eq!(condition.get("reason"), Some(&Value::Null), "it is taken out");
         assert_eq!(condition["lastTransitionTime"], "2026-01-01T00:02:00Z");
         assert_eq!(again, None);
     }

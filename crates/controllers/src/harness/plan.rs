@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::call::PatchKind;
 use api::meta::v1::{DeleteOptions, Preconditions};
-use api::{Kind, Object};
+use api::{Kind, Object, Typed};
 use serde_json::Value;
 
 /// The steps of one reconcile, in order. Empty: all is well.
@@ -81,15 +81,18 @@ impl Step {
         Self { op, report: Report::default(), batch: None }
     }
 
-    pub fn create(object: impl Object) -> Self {
+    pub fn create<T: Typed>(object: T) -> Self {
+        const { assert!(!T::LEAN, "a lean form is not written") };
         Self::new(Op::Create(Arc::new(object)))
     }
 
-    pub fn update(object: impl Object) -> Self {
+    pub fn update<T: Typed>(object: T) -> Self {
+        const { assert!(!T::LEAN, "a lean form is not written") };
         Self::new(Op::Update(Arc::new(object)))
     }
 
-    pub fn update_status(object: impl Object) -> Self {
+    pub fn update_status<T: Typed>(object: T) -> Self {
+        const { assert!(!T::LEAN, "a lean form is not written") };
         Self::new(Op::UpdateStatus(Arc::new(object)))
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use api::core::v1::Pod;
+use api::lean::Pod;
 use api::{Kind, Object, Target, Typed};
 use client::reflector::Snapshot;
 use client::{Change, Discovered, Error, Reflectors, WorkQueue};

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::core::v1::{Namespace, Pod};
+use api::Object;
+use api::core::v1::Namespace;
+use api::lean::Pod;
 use api::networking::v1::NetworkPolicy;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -230,8 +232,8 @@ impl Feed {
     }
 
     /// Takes back [`Feed::admit`]: the pod has no network any more.
-    pub fn release(&self, pod: &Pod) {
-        self.change(|inputs| inputs.release(pod.metadata.uid.as_deref().unwrap_or_default()));
+    pub fn release(&self, pod: &dyn Object) {
+        self.change(|inputs| inputs.release(pod.uid()));
     }
 
     /// Works on the state as it is now; nothing can be written meanwhile.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use api::core::v1::Pod;
+use api::lean::Pod;
 
 use crate::feed::Key;
 use crate::proxy::endpoints::Protocol;

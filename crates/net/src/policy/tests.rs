@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::core::v1::{Namespace, Pod};
+use api::core::v1::Namespace;
+use api::lean::Pod;
 use api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use api::core::v1::{Pod, Service};
+use api::core::v1::Service;
 use api::discovery::v1::EndpointSlice;
+use api::lean::Pod;
 
 use super::endpoints::{self, Endpoint, Port, Protocol};
 use super::facts::Facts;

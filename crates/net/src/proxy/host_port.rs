@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::core::v1::{ContainerPort, Pod};
+use api::core::v1::ContainerPort;
+use api::lean::Pod;
 
 use super::compile::{Frontend, Ruleset, hairpin, header, named, socket};
 use super::endpoints::Protocol;

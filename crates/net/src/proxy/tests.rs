@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use api::core::v1::{Pod, Service};
+use api::core::v1::Service;
 use api::discovery::v1::EndpointSlice;
+use api::lean::Pod;
 use serde_json::{Value, json};
 
 use super::*;

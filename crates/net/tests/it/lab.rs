@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use api::core::v1::{Namespace, Pod, Service};
+use api::core::v1::{Namespace, Service};
 use api::discovery::v1::EndpointSlice;
+use api::lean::Pod;
 use net::cni::{self, plugins::Attachment};
 use net::proxy::{self, Facts};
 use net::{Feed, links};

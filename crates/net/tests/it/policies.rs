@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use api::core::v1::{Namespace, Pod};
+use api::lean;
 use api::networking::v1::NetworkPolicy;
 use base::TaskGroup;
 use net::policy::{self, Enforcement, Facts};
@@ -62,7 +63,7 @@ impl Rules {
 
     async fn pods(&mut self, pods: &[Arc<Pod>]) {
         for pod in pods {
-            self.feed.apply_pod(pod);
+            self.feed.apply_pod(&lean::Pod::from(Pod::clone(pod)));
         }
         self.hold().await;
     }
@@ -423,7 +424,7 @@ fn a_pod_is_admitted_when_its_rules_hold() {
         rules.pods(&[Arc::new(early.clone())]).await;
         assert!(!reaches(&client.netns, at_port(&web, 8080)).await);
         // Nor does its end, as long as its network is there: a pod may be deleted before its processes are.
-        rules.feed.delete_pod(&early);
+        rules.feed.delete_pod(&lean::Pod::from(early.clone()));
         rules.hold().await;
         assert!(!reaches(&client.netns, at_port(&web, 8080)).await);
         rules.handle.release(&early);

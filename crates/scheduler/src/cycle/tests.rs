@@ -1,7 +1,8 @@
 //! Whole cycles over small clusters.
 
 use api::Typed;
-use api::core::v1::{Node, Pod};
+use api::core::v1::Node;
+use api::lean::Pod;
 use serde_json::{Value, json};
 
 use super::*;

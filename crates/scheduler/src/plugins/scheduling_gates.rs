@@ -1,6 +1,6 @@
 //! SchedulingGates: a pod with gates is not tried at all until they are gone.
 
-use api::core::v1::Pod;
+use api::lean::Pod;
 
 /// Whether the pod still has gates; it then never enters the queue.
 pub fn is_gated(pod: &Pod) -> bool {
