@@ -59,7 +59,8 @@ impl Table {
 }
 
 /// The parts, in their order.
-const PARTS: &[&str] = &["start", "load", "held", "watches", "lists", "webhook", "definitions", "cel", "schedule", "pods"];
+const PARTS: &[&str] =
+    &["start", "load", "held", "watches", "lists", "webhook", "definitions", "cel", "schedule", "pods"];
 /// Those that know nothing but the Kubernetes API.
 const PLAIN: &[&str] = &["load", "held", "watches", "lists", "webhook"];
 

@@ -116,8 +116,8 @@ pub struct Options {
     /// Says of a reader in the server's process that it looks at each object once, so that typed forms need not be
     /// kept for it. Not part of the API.
     pub passing: bool,
-    /// Says of a reader that it takes objects in their lean form if their kind has one ([`crate::lean`]), and that typed
-    /// forms are worth keeping for it. Not part of the API.
+    /// Says of a reader that it takes objects in their lean form if their kind has one ([`crate::lean`]), and that
+    /// typed forms are worth keeping for it. Not part of the API.
     pub lean: bool,
     /// Only the metadata is wanted, of objects of this kind: they come as [`crate::Custom`] without fields of their own
     /// (over HTTPS asked for as `PartialObjectMetadata`).

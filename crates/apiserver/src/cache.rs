@@ -8,6 +8,7 @@ mod feed;
 mod filter;
 mod list;
 mod ring;
+mod wake;
 mod watcher;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ pub use watcher::{Out, Step, WatchOptions, Watcher};
 
 use crate::seal::{Sealed, Sealing, Unopened};
 use ring::Ring;
+use wake::Bell;
 
 /// How long a read waits for the cache to reach a revision (upstream's `blockTimeout`).
 const FRESH_WAIT: Duration = Duration::from_secs(3);
@@ -52,8 +54,7 @@ pub struct Cache {
     pub strategy: Shared,
     state: ArcSwap<State>,
     ring: RwLock<Ring>,
-    /// Counts events; wakes watchers.
-    signal: watch::Sender<u64>,
+    bell: Bell,
     pinned: Mutex<list::Pinned>,
     /// How many readers keep the lean form of every version; without any it is not kept when an object is written.
     lean_readers: AtomicUsize,
@@ -72,7 +73,7 @@ impl Cache {
             strategy,
             state: ArcSwap::from_pointee(State::default()),
             ring: RwLock::new(Ring::new(0)),
-            signal: watch::Sender::new(0),
+            bell: Bell::new(),
             pinned: Mutex::default(),
             lean_readers: AtomicUsize::new(0),
             sealing,
@@ -97,12 +98,12 @@ impl Cache {
 
     /// How many watchers hear of a write.
     pub(crate) fn watches(&self) -> usize {
-        self.signal.receiver_count()
+        self.bell.listeners()
     }
 
     /// Calls back on every event; see [`Watcher`].
     pub(crate) fn signal(&self) -> watch::Receiver<u64> {
-        self.signal.subscribe()
+        self.bell.subscribe()
     }
 
     /// The present objects.

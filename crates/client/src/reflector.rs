@@ -414,8 +414,8 @@ impl Reflectors {
         Self { client, random, tasks, kinds: Arc::default() }
     }
 
-    /// The reflector of all objects of a kind, started on first use. Kinds with a lean form ([`api::lean`]) are followed
-    /// in it; whole, nothing is shared with the server.
+    /// The reflector of all objects of a kind, started on first use. Of kinds with a lean form ([`api::lean`]) that is
+    /// to be followed: nothing of the whole form is shared with the server.
     pub fn of<T: Typed>(&self) -> Reflector<T> {
         self.selected("")
     }

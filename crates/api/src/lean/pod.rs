@@ -1,3 +1,5 @@
+//! The lean form of pods.
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Amounts of resources in less room than a map takes.
+
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};

@@ -8,6 +8,7 @@ use api::Status;
 use resources::Shared;
 use store::{At, Range, Revision};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::{Cache, Caches, Change, Entry, Event, State, Unread};
 use crate::seal::Unopened;
@@ -50,6 +51,38 @@ struct Share {
     cache: Arc<Cache>,
     state: State,
     events: Vec<Arc<Event>>,
+}
+
+/// Caches whose watchers are woken later, and when.
+#[derive(Default)]
+struct Held(Vec<(Instant, Arc<Cache>)>);
+
+impl Held {
+    fn next(&self) -> Option<Instant> {
+        self.0.iter().map(|(at, _)| *at).min()
+    }
+
+    /// Wakes those whose time has come.
+    fn tell(&mut self, now: Instant) {
+        self.0.retain(|(at, cache)| {
+            let due = *at <= now;
+            if due {
+                cache.bell.due(now);
+            }
+            !due
+        });
+    }
+
+    fn tell_all(&mut self, now: Instant) {
+        self.0.drain(..).for_each(|(_, cache)| cache.bell.due(now));
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Caches {
@@ -140,7 +173,7 @@ impl Caches {
             ring.restart(revision);
             cache.state.store(Arc::new(state));
             drop(ring);
-            cache.signal.send_modify(|count| *count += 1);
+            cache.bell.ring(1);
         }
         Ok(())
     }
@@ -222,7 +255,10 @@ impl Caches {
         let Some(mut commands) = self.commanded.lock().take() else { return };
         loop {
             let mut watch = self.store.watch(Range::prefix(ROOT), Revision(self.progress()));
-            match self.follow_watch(&mut watch, &mut commands).await {
+            let mut held = Held::default();
+            let broken = self.follow_watch(&mut watch, &mut commands, &mut held).await;
+            held.tell_all(self.clock.monotonic());
+            match broken {
                 Broken::Store(error) => {
                     tracing::warn!(%error, "the watch of the store ended");
                     if matches!(error, store::Error::Unavailable(_)) {
@@ -243,15 +279,22 @@ impl Caches {
         }
     }
 
-    async fn follow_watch(&self, watch: &mut store::Watch, commands: &mut mpsc::Receiver<Command>) -> Broken {
+    async fn follow_watch(
+        &self,
+        watch: &mut store::Watch,
+        commands: &mut mpsc::Receiver<Command>,
+        held: &mut Held,
+    ) -> Broken {
         loop {
+            let due = held.next();
             tokio::select! {
                 biased;
                 // First: there are few of them, and batches without end under load.
                 Some(command) = commands.recv() => self.obey(command).await,
+                () = sleep_until(due), if due.is_some() => held.tell(self.clock.monotonic()),
                 batch = watch.next() => match batch {
                     Ok(batch) => {
-                        if let Err(status) = self.apply(&batch).await {
+                        if let Err(status) = self.apply(&batch, held).await {
                             return Broken::Unread(status);
                         }
                     }
@@ -261,7 +304,7 @@ impl Caches {
         }
     }
 
-    async fn apply(&self, batch: &store::Batch) -> Result<(), Status> {
+    async fn apply(&self, batch: &store::Batch, held: &mut Held) -> Result<(), Status> {
         let mut shares: Vec<Share> = Vec::new();
         let at_second = self.clock.now().as_second();
         for event in &batch.events {
@@ -286,6 +329,7 @@ impl Caches {
             }
             share.state.revision = event.revision().0;
         }
+        let now = self.clock.monotonic();
         for Share { cache, state, events } in shares {
             let count = events.len() as u64;
             {
@@ -293,7 +337,9 @@ impl Caches {
                 events.into_iter().for_each(|event| ring.push(event));
                 cache.state.store(Arc::new(state));
             }
-            cache.signal.send_modify(|seen| *seen += count);
+            if let Some(at) = cache.bell.happened(count, now) {
+                held.0.push((at, cache));
+            }
         }
         self.progress.send_replace(batch.revision.0);
         Ok(())
@@ -338,6 +384,6 @@ impl Cache {
     /// Ends the cache's watches in good order.
     fn end(&self) {
         self.closed.store(true, Ordering::Release);
-        self.signal.send_modify(|count| *count += 1);
+        self.bell.ring(1);
     }
 }

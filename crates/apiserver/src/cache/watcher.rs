@@ -129,7 +129,7 @@ impl Watcher {
         }
         let now = caches.clock.monotonic();
         let deadline = now + options.timeout;
-        let signal = cache.signal.subscribe();
+        let signal = cache.bell.subscribe();
         let alarm_at = if options.bookmarks { next_bookmark(now, deadline) } else { deadline };
         let mut watcher = Self {
             filter: options.filter,

@@ -124,6 +124,30 @@ async fn in_process_watches_share_typed_objects() {
     );
 }
 
+#[tokio::test]
+async fn many_watchers_miss_nothing_and_wait_for_nothing_that_follows() {
+    const CREATES: usize = 40;
+    let world = World::start().await;
+    let admin = World::admin();
+    let target = Target::kind(api::core::v1::ConfigMap::KIND).namespaced("default");
+    let mut watches = Vec::new();
+    for _ in 0..300 {
+        watches.push(world.server.watch(&admin, Call::new(Verb::Watch, target.clone())).await.unwrap());
+    }
+    let names: Vec<String> = (0..CREATES).map(|n| format!("c{n}")).collect();
+    for name in &names {
+        create(&world, name, "x").await;
+    }
+    let wait = Duration::from_secs(20);
+    for mut watch in watches {
+        for name in &names {
+            let event = tokio::time::timeout(wait, watch.next()).await.unwrap().unwrap();
+            let WatchEvent::Added(object) = event else { panic!("ADDED, not {event:?}") };
+            assert_eq!(object.name(), name);
+        }
+    }
+}
+
 async fn create_revision(world: &World) -> String {
     let read = world.get(&format!("{CONFIG_MAPS}/a")).await.json();
     read["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
