@@ -30,6 +30,14 @@ struct Row {
     figure: Option<f64>,
 }
 
+impl Row {
+    /// What is measured, without the numbers in it: how many bytes a list has differs from server to server.
+    fn subject(&self) -> String {
+        let words = self.work.split_whitespace().filter(|word| word.trim_start_matches('(').parse::<u64>().is_err());
+        words.collect::<Vec<_>>().join(" ")
+    }
+}
+
 #[derive(Default)]
 struct Table(Vec<Row>);
 
@@ -48,7 +56,7 @@ impl Table {
         for row in &self.0 {
             print!("| {} | {} | {} |", row.work, row.measured, row.goal);
             if !other.0.is_empty() {
-                let same = other.0.iter().find(|own| own.work == row.work);
+                let same = other.0.iter().find(|own| own.subject() == row.subject());
                 let ratio = same.and_then(|own| Some(own.figure? / row.figure?));
                 let ratio = ratio.map(|ratio| format!("{ratio:.1}")).unwrap_or_default();
                 print!(" {} | {ratio} |", same.map_or("", |own| &own.measured));

@@ -20,6 +20,11 @@ pub struct Form {
     pub of: fn(Box<dyn Object>) -> Box<dyn Object>,
 }
 
+/// Whether an object is in a lean form.
+pub fn is(object: &dyn Object) -> bool {
+    object.as_any().is::<Pod>()
+}
+
 /// The lean form of a kind; `None` if its objects are kept whole.
 pub fn form(kind: &Kind) -> Option<&'static Form> {
     (kind == Pod::KIND).then_some(&pod::FORM)

@@ -83,10 +83,14 @@ impl What<'_> {
     }
 }
 
+/// A whole pod's lean form, for who asks several things of it.
+fn leaned(object: &dyn Object) -> Option<Pod> {
+    downcast::<v1::Pod>(object).map(|pod| Pod::from(pod.clone()))
+}
+
 /// The object as a lean pod, if it is a pod of either form.
 fn pod_of(object: &dyn Object) -> Option<Cow<'_, Pod>> {
-    let whole = || downcast::<v1::Pod>(object).map(|pod| Cow::Owned(Pod::from(pod.clone())));
-    downcast::<Pod>(object).map(Cow::Borrowed).or_else(whole)
+    downcast::<Pod>(object).map(Cow::Borrowed).or_else(|| leaned(object).map(Cow::Owned))
 }
 
 fn one() -> Amount {

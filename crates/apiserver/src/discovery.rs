@@ -2,8 +2,8 @@
 //! version) and the aggregated one (`apidiscovery.k8s.io/v2`).
 //!
 //! [`answer`] takes a path and the request's headers and answers a finished [`Document`], also of
-//! [`crate::openapi`]; `None` means that the path is neither's. Discovery is written once, when the set of resources
-//! changes; OpenAPI when it is first asked for.
+//! [`crate::openapi`]; `None` means that the path is neither's. A document is written when it is first asked for, and
+//! kept until the set of resources changes.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,21 +11,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use api::Status;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderMap;
 use resources::{AnyStrategy, Scope, Storage, Subresource};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use self::document::{Shape, Syntax};
+use self::group::Group;
 use crate::Server;
-use crate::aggregation::priority::{Priorities, Priority};
+use crate::aggregation::priority::Priorities;
 use crate::openapi::OpenApi;
 
 pub(crate) mod document;
 pub(crate) mod elsewhere;
+mod group;
 #[cfg(test)]
 mod tests;
 
@@ -127,6 +127,25 @@ pub struct Served {
     pub built_in: Option<&'static api::Kind>,
     /// The schema of a kind defined at run time.
     pub schema: Option<Arc<structural::Schema>>,
+    pub digest: Digested,
+}
+
+/// A digest of everything else that is known of a resource, made when it is first asked for.
+#[derive(Clone, Default)]
+pub struct Digested(OnceLock<[u8; 32]>);
+
+impl std::fmt::Debug for Digested {
+    /// Nothing: it is no part of what it is made of.
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Ok(())
+    }
+}
+
+impl Served {
+    /// Changes when anything does that is known of it.
+    pub fn digest(&self) -> &[u8; 32] {
+        self.digest.0.get_or_init(|| Sha256::digest(format!("{self:?}")).into())
+    }
 }
 
 /// One subresource, with the kind that it speaks.
@@ -168,6 +187,7 @@ pub fn built_in(strategies: &[&'static dyn AnyStrategy]) -> Vec<Served> {
             stored: matches!(strategy.storage(), Storage::Stored { .. }),
             built_in: Some(kind),
             schema: None,
+            digest: Digested::default(),
         }
     };
     strategies.iter().map(served).collect()
@@ -205,76 +225,112 @@ pub(crate) fn subresource_of(subresource: Subresource, kind: &'static api::Kind)
     }
 }
 
-/// Discovery's documents for one set of resources.
+/// Discovery's documents for one set of resources, each written when it is first asked for.
 pub struct Discovery {
-    documents: HashMap<String, Bytes>,
+    groups: Vec<Group>,
+    documents: HashMap<String, Plain>,
     /// `/api` and `/apis` in the aggregated form, each with its ETag.
-    aggregated: HashMap<&'static str, (Bytes, String)>,
+    aggregated: [OnceLock<(Bytes, String)>; 2],
+}
+
+/// A document of the old form.
+struct Plain {
+    about: About,
+    text: OnceLock<Bytes>,
+}
+
+/// What a document is about; groups and versions by their places.
+#[derive(Debug, Clone, Copy)]
+enum About {
+    Core,
+    Groups,
+    Group(usize),
+    Version(usize, usize),
 }
 
 impl Discovery {
-    /// Writes the documents.
+    /// Writes nothing yet.
     pub fn new(served: &[Arc<Served>], elsewhere: &[Arc<Elsewhere>], priorities: &Priorities) -> Self {
+        let groups = group::all(served, elsewhere, priorities);
         let mut documents = HashMap::new();
-        let mut put = |path: String, value: Value| {
-            documents.insert(path, Bytes::from(value.to_string()));
-        };
-        let groups = groups(served, elsewhere, priorities);
-        let core = groups.iter().find(|group| group.name.is_empty());
-        let versions: Vec<&str> = core.map(Group::versions).unwrap_or_default();
-        put("/api".into(), json!({"kind": "APIVersions", "versions": versions}));
-        let named: Vec<&Group<'_>> = groups.iter().filter(|group| !group.name.is_empty()).collect();
-        let list: Vec<Value> = named.iter().map(|group| group.describe()).collect();
-        put("/apis".into(), json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}));
-        for group in &groups {
+        let mut put = |path: String, about: About| documents.insert(path, Plain { about, text: OnceLock::new() });
+        put("/api".into(), About::Core);
+        put("/apis".into(), About::Groups);
+        for (at, group) in groups.iter().enumerate() {
             let path = if group.name.is_empty() { "/api".to_owned() } else { format!("/apis/{}", group.name) };
             // What is served elsewhere is asked there.
-            for version in group.versions.iter().filter(|version| version.elsewhere.is_none()) {
-                let version = version.name;
-                put(format!("{path}/{version}"), resource_list(served, group.name, version));
+            for (own, version) in group.versions.iter().enumerate().filter(|(_, own)| own.elsewhere.is_none()) {
+                put(format!("{path}/{}", version.name), About::Version(at, own));
             }
             if !group.name.is_empty() {
-                let mut text = json!({"kind": "APIGroup", "apiVersion": "v1"});
-                if let (Value::Object(text), Value::Object(own)) = (&mut text, group.describe()) {
-                    text.extend(own);
-                }
-                put(path, text);
+                put(path, About::Group(at));
             }
         }
-        let aggregate = |groups: Vec<&Group<'_>>| {
-            let items: Vec<Value> = groups.iter().map(|group| group.aggregate(served)).collect();
-            let list = json!({
-                "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
-            });
-            let body = Bytes::from(list.to_string());
+        Self { groups, documents, aggregated: Default::default() }
+    }
+
+    fn named(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|group| !group.name.is_empty())
+    }
+
+    fn write(&self, about: About) -> Bytes {
+        let value = match about {
+            About::Core => {
+                let core = self.groups.iter().find(|group| group.name.is_empty());
+                json!({"kind": "APIVersions", "versions": core.map(Group::versions).unwrap_or_default()})
+            }
+            About::Groups => {
+                let list: Vec<Value> = self.named().map(Group::describe).collect();
+                json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list})
+            }
+            About::Group(at) => {
+                let mut value = json!({"kind": "APIGroup", "apiVersion": "v1"});
+                if let (Value::Object(value), Value::Object(own)) = (&mut value, self.groups[at].describe()) {
+                    value.extend(own);
+                }
+                value
+            }
+            About::Version(at, own) => self.groups[at].resource_list(&self.groups[at].versions[own]),
+        };
+        Bytes::from(value.to_string())
+    }
+
+    /// `/api` or `/apis` in the aggregated form, and its ETag.
+    fn aggregated(&self, path: &str) -> Option<&(Bytes, String)> {
+        let core = match path {
+            "/api" => true,
+            "/apis" => false,
+            _ => return None,
+        };
+        Some(self.aggregated[usize::from(core)].get_or_init(|| {
+            let groups = self.groups.iter().filter(|group| group.name.is_empty() == core);
+            let body = Bytes::from(group::aggregated(groups));
             let etag = document::etag(&body);
             (body, etag)
-        };
-        let aggregated = HashMap::from([("/api", aggregate(core.into_iter().collect())), ("/apis", aggregate(named))]);
-        Self { documents, aggregated }
+        }))
     }
 
     fn answer(&self, path: &str, headers: &Headers) -> Option<Result<Document, Status>> {
         let plain = self.documents.get(path)?;
-        let aggregated = self.aggregated.get(path);
-        let found = headers.accepted().into_iter().find_map(|wanted| match (wanted.discovery()?, aggregated) {
-            ((syntax, Shape::Aggregated), Some((body, etag))) => {
+        let found = headers.accepted().into_iter().find_map(|wanted| match wanted.discovery()? {
+            (syntax, Shape::Aggregated) => {
                 // There is no aggregated YAML.
                 let content_type = match syntax {
                     Syntax::Json => AGGREGATED,
                     Syntax::Protobuf => AGGREGATED_PROTOBUF,
                     Syntax::Yaml => return None,
                 };
+                let (body, etag) = self.aggregated(path)?;
                 let document = written(body.clone(), syntax);
                 Some(document.map(|bytes| Document::new(content_type, bytes).tagged(etag, "public")))
             }
-            ((_, Shape::Aggregated), None) => None,
-            ((syntax, Shape::Plain), _) => {
+            (syntax, Shape::Plain) => {
                 let content_type = match syntax {
                     Syntax::Json => JSON,
                     Syntax::Yaml => YAML,
                     Syntax::Protobuf => PROTOBUF,
                 };
+                let plain = plain.text.get_or_init(|| self.write(plain.about));
                 let json = if path == "/api" { with_address(plain, &headers.host) } else { plain.clone() };
                 Some(written(json, syntax).map(|bytes| Document::new(content_type, bytes)))
             }
@@ -316,167 +372,4 @@ fn with_address(document: &[u8], host: &str) -> Bytes {
     let mut value: Value = serde_json::from_slice(document).unwrap_or_default();
     value["serverAddressByClientCIDRs"] = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": host}]);
     Bytes::from(value.to_string())
-}
-
-/// One group and its versions, the preferred one first.
-struct Group<'a> {
-    name: &'a str,
-    priority: i32,
-    versions: Vec<Version<'a>>,
-}
-
-struct Version<'a> {
-    name: &'a str,
-    priority: i32,
-    elsewhere: Option<&'a Elsewhere>,
-}
-
-/// Versions by stability, then by number, downwards: `v2`, `v1`, `v2beta1`, `v1alpha1`.
-fn version_rank(version: &str) -> (u8, u32, u32) {
-    let number = |text: &str| text.parse().unwrap_or_default();
-    let text = version.strip_prefix('v').unwrap_or(version);
-    if let Some((major, minor)) = text.split_once("beta") {
-        (1, number(major), number(minor))
-    } else if let Some((major, minor)) = text.split_once("alpha") {
-        (0, number(major), number(minor))
-    } else {
-        (2, number(text), 0)
-    }
-}
-
-/// Groups and versions in the order of their priorities. A group has that of its dearest version.
-fn groups<'a>(served: &'a [Arc<Served>], elsewhere: &'a [Arc<Elsewhere>], priorities: &Priorities) -> Vec<Group<'a>> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
-    let mut add = |name: &'a str, version: &'a str, priority: Option<Priority>, elsewhere: Option<&'a Elsewhere>| {
-        let at = groups.iter().position(|group| group.name == name).unwrap_or_else(|| {
-            groups.push(Group { name, priority: 0, versions: Vec::new() });
-            groups.len() - 1
-        });
-        let group = &mut groups[at];
-        if !group.versions.iter().any(|own| own.name == version) {
-            let priority = priority.unwrap_or_else(|| priorities.of(name, version));
-            group.priority = group.priority.max(priority.group);
-            group.versions.push(Version { name: version, priority: priority.version, elsewhere });
-        }
-    };
-    for one in served {
-        add(&one.group, &one.version, None, None);
-    }
-    for one in elsewhere {
-        add(&one.group, &one.version, Some(one.priority), Some(one));
-    }
-    for group in &mut groups {
-        group.versions.sort_by_key(|version| std::cmp::Reverse((version.priority, version_rank(version.name))));
-    }
-    groups.sort_by(|a, b| (b.priority, a.name).cmp(&(a.priority, b.name)));
-    groups
-}
-
-impl<'a> Group<'a> {
-    fn versions(&self) -> Vec<&'a str> {
-        self.versions.iter().map(|version| version.name).collect()
-    }
-
-    fn describe(&self) -> Value {
-        let version = |version: &Version<'_>| json!({"groupVersion": group_version(self.name, version.name), "version": version.name});
-        let versions: Vec<Value> = self.versions.iter().map(version).collect();
-        let preferred = versions.first().cloned().unwrap_or_default();
-        json!({"name": self.name, "versions": versions, "preferredVersion": preferred})
-    }
-
-    fn aggregate(&self, served: &[Arc<Served>]) -> Value {
-        let mut metadata = json!({"creationTimestamp": null});
-        if !self.name.is_empty() {
-            metadata["name"] = json!(self.name);
-        }
-        let version = |version: &Version<'_>| {
-            if let Some(elsewhere) = version.elsewhere {
-                return elsewhere.aggregate();
-            }
-            let mut own: Vec<&Served> = served
-                .iter()
-                .map(|one| &**one)
-                .filter(|one| one.group == self.name && one.version == version.name)
-                .collect();
-            own.sort_by(|a, b| a.plural.cmp(&b.plural));
-            let resources: Vec<Value> = own.into_iter().map(aggregated_resource).collect();
-            json!({"version": version.name, "resources": resources, "freshness": "Current"})
-        };
-        json!({"metadata": metadata, "versions": self.versions.iter().map(version).collect::<Vec<_>>()})
-    }
-}
-
-fn aggregated_resource(one: &Served) -> Value {
-    let mut value = json!({
-        "resource": one.plural,
-        "responseKind": {"group": one.group, "version": one.version, "kind": one.kind},
-        "scope": if one.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": one.singular,
-        "verbs": one.verbs,
-    });
-    let subresource = |sub: &ServedSubresource| {
-        json!({
-            "subresource": sub.name,
-            "responseKind": {"group": sub.group, "version": sub.version, "kind": sub.kind},
-            "verbs": sub.verbs,
-        })
-    };
-    let subresources: Vec<Value> = one.subresources.iter().map(subresource).collect();
-    for (name, list) in
-        [("shortNames", json!(one.short)), ("categories", json!(one.categories)), ("subresources", json!(subresources))]
-    {
-        if list.as_array().is_some_and(|list| !list.is_empty()) {
-            value[name] = list;
-        }
-    }
-    value
-}
-
-/// Eight bytes that change when the stored kind does, as upstream makes them.
-fn storage_version_hash(one: &Served) -> String {
-    let kind = format!("{}/{}/{}", one.group, one.version, one.kind);
-    let hash = Sha256::digest(kind.as_bytes());
-    STANDARD.encode(&hash[..8])
-}
-
-fn resource_list(served: &[Arc<Served>], group: &str, version: &str) -> Value {
-    let mut resources: Vec<(String, Value)> = Vec::new();
-    for one in served.iter().filter(|one| one.group == group && one.version == version) {
-        let mut value = json!({
-            "name": one.plural,
-            "singularName": one.singular,
-            "namespaced": one.namespaced,
-            "kind": one.kind,
-            "verbs": one.verbs,
-        });
-        if !one.short.is_empty() {
-            value["shortNames"] = json!(one.short);
-        }
-        if !one.categories.is_empty() {
-            value["categories"] = json!(one.categories);
-        }
-        if one.stored {
-            value["storageVersionHash"] = json!(storage_version_hash(one));
-        }
-        resources.push((one.plural.to_string(), value));
-        for sub in &one.subresources {
-            let name = format!("{}/{}", one.plural, sub.name);
-            let mut value = json!({"name": name, "singularName": "", "namespaced": one.namespaced});
-            if (&sub.group, &sub.version) != (&one.group, &one.version) {
-                value["group"] = json!(sub.group);
-                value["version"] = json!(sub.version);
-            }
-            value["kind"] = json!(sub.kind);
-            value["verbs"] = json!(sub.verbs);
-            resources.push((name, value));
-        }
-    }
-    resources.sort_by(|a, b| a.0.cmp(&b.0));
-    let resources: Vec<Value> = resources.into_iter().map(|(_, value)| value).collect();
-    json!({
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": group_version(group, version),
-        "resources": resources,
-    })
 }

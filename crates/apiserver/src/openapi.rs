@@ -8,7 +8,7 @@
 //!
 //! A document is written when it is first asked for and kept compressed; nothing else is kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 
@@ -117,8 +117,7 @@ impl Writer {
 
 /// One group and version.
 struct Version {
-    group: String,
-    version: String,
+    served: Vec<Arc<Served>>,
     /// `api/v1`, `apis/apps/v1`.
     path: String,
     /// Of what goes into the document, so that the index can be written without it.
@@ -146,16 +145,16 @@ pub struct OpenApi {
 impl OpenApi {
     /// Writes nothing yet.
     pub fn new(served: Vec<Arc<Served>>, elsewhere: &[Arc<Elsewhere>]) -> Self {
-        let all: BTreeSet<(String, String)> =
-            served.iter().map(|one| (one.group.to_string(), one.version.to_string())).collect();
-        let version = |(group, version): (String, String)| {
+        let mut all: BTreeMap<(&str, &str), Vec<Arc<Served>>> = BTreeMap::new();
+        for one in &served {
+            all.entry((&one.group, &one.version)).or_default().push(one.clone());
+        }
+        let version = |((group, version), served): ((&str, &str), Vec<Arc<Served>>)| {
             let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
             let mut digest = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
-            for one in served.iter().filter(|one| one.group == group && one.version == version) {
-                digest.update(format!("{one:?}"));
-            }
+            served.iter().for_each(|one| digest.update(one.digest()));
             let hash = hex::encode_upper(digest.finalize());
-            Version { group, version, path, hash, kept: OnceLock::new(), foreign: None }
+            Version { served, path, hash, kept: OnceLock::new(), foreign: None }
         };
         let mut versions: Vec<Version> = all.into_iter().map(version).collect();
         let (mut links, mut shares) = (Vec::new(), Vec::new());
@@ -164,8 +163,7 @@ impl OpenApi {
             match (&one.openapi.link, &one.openapi.v2) {
                 (Some(link), _) => links.push((path, link.clone())),
                 (None, Some(share)) => versions.push(Version {
-                    group: one.group.clone(),
-                    version: one.version.clone(),
+                    served: Vec::new(),
                     path,
                     hash: hex::encode_upper(Sha256::digest(format!("{share:?}"))),
                     kept: OnceLock::new(),
@@ -231,12 +229,7 @@ impl OpenApi {
             writer.text(&foreign::v3(share).to_string());
             return writer.finish();
         }
-        let own: Vec<&Served> = self
-            .served
-            .iter()
-            .map(|one| &**one)
-            .filter(|one| one.group == version.group && one.version == version.version)
-            .collect();
+        let own: Vec<&Served> = version.served.iter().map(|one| &**one).collect();
         let texts = descriptions(&own);
         let mut writer = Writer::new();
         writer.text(r#"{"openapi":"3.0.0","info":{"title":"Kubernetes","version":"v1.37.0"},"paths":{"#);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Call, Status, Target, Verb};
-use arc_swap::ArcSwap;
 use base::{Clock, Random, TaskGroup};
 use resources::AnyStrategy;
 use store::Store;
@@ -125,9 +124,8 @@ pub struct Server {
     /// Held by whoever gives out cluster IPs and node ports.
     pub(crate) services: tokio::sync::Mutex<()>,
     pub(crate) metrics: Metrics,
-    documents: ArcSwap<Documents>,
-    /// Held by whoever writes the documents.
-    describing: parking_lot::Mutex<()>,
+    /// Made when they are asked for; `None` since what is served has changed.
+    documents: parking_lot::Mutex<Option<Arc<Documents>>>,
     description_changes: tokio::sync::watch::Sender<u64>,
     customs: Customs,
     aggregation: Aggregation,
@@ -170,7 +168,6 @@ impl Server {
         let drain = Drain::new(&tasks.cancelled());
         let outbound = Outbound::new(lookup.clone());
         let services = tokio::sync::Mutex::default();
-        let documents = ArcSwap::from_pointee(Documents::default());
         let external = admission::External::default();
         let started = options.clock.now();
         let server = Arc::new(Self {
@@ -182,8 +179,7 @@ impl Server {
             drain,
             services,
             metrics,
-            documents,
-            describing: parking_lot::Mutex::default(),
+            documents: parking_lot::Mutex::default(),
             description_changes: tokio::sync::watch::Sender::new(0),
             customs,
             aggregation: Aggregation::default(),
@@ -226,12 +222,16 @@ impl Server {
 
     /// Discovery and OpenAPI of what is served.
     pub(crate) fn documents(&self) -> Arc<Documents> {
-        self.documents.load_full()
+        self.documents.lock().get_or_insert_with(|| Arc::new(self.describe())).clone()
     }
 
     /// What is served has changed: discovery and OpenAPI are written anew when they are next asked for.
     pub(crate) fn describe_anew(&self) {
-        let _one_at_a_time = self.describing.lock();
+        drop(self.documents.lock().take());
+        self.description_changed();
+    }
+
+    fn describe(&self) -> Documents {
         let elsewhere = self.aggregation.elsewhere();
         let strategies = self.options.enablement.strategies(self.options.strategies);
         let mut served: Vec<Arc<Served>> = discovery::built_in(&strategies).into_iter().map(Arc::new).collect();
@@ -239,8 +239,7 @@ impl Server {
         let custom = self.lookup.catalog.custom();
         served.extend(custom.values().filter_map(|resource| Some(resource.custom.as_ref()?.described.clone())));
         served.retain(|own| self.aggregation.route(&own.group, &own.version).is_none());
-        self.documents.store(Arc::new(Documents::new(served, elsewhere, self.aggregation.priorities())));
-        self.description_changed();
+        Documents::new(served, elsewhere, self.aggregation.priorities())
     }
 
     /// Counts how often it changed who serves what, or what is said of it.

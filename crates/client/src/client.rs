@@ -27,7 +27,7 @@ pub struct ListOptions {
     /// `Some("0")`: any cached state will do.
     pub resource_version: Option<String>,
     /// The reader follows the whole collection: it is worth keeping typed objects for it. Lean types
-    /// ([`api::lean`]) are kept anyway.
+    /// ([`api::lean`]) are kept anyway, whole objects of their kinds never.
     pub follows: bool,
 }
 
@@ -36,6 +36,11 @@ pub struct ListOptions {
 pub struct Listed<T> {
     pub items: Vec<Arc<T>>,
     pub resource_version: String,
+}
+
+/// Whether typed objects are to be kept for a reader: a whole one of a kind that has a lean form is not.
+fn kept<T: Typed>(options: &ListOptions) -> bool {
+    T::LEAN || (options.follows && api::lean::form(T::KIND).is_none())
 }
 
 /// Items asked for per page of a list.
@@ -100,7 +105,7 @@ impl Client {
                 limit: Some(PAGE_LEN),
                 resource_version: if continue_token.is_none() { options.resource_version.clone() } else { None },
                 continue_token: continue_token.take(),
-                lean: T::LEAN || options.follows,
+                lean: kept::<T>(options),
                 ..Options::default()
             };
             let Reply::List(list) = self.call(call).await? else {
@@ -129,7 +134,7 @@ impl Client {
             field_selector: options.field_selector.clone(),
             resource_version: Some(resource_version.to_owned()),
             allow_watch_bookmarks: true,
-            lean: T::LEAN || options.follows,
+            lean: kept::<T>(options),
             ..Options::default()
         };
         self.transport.watch(call).await
@@ -151,6 +156,7 @@ impl Client {
         subresource: &'static str,
         body: B,
     ) -> Result<Reply, Error> {
+        const { assert!(!B::LEAN, "a lean form is not written") };
         let target = Target::kind(T::KIND).namespaced(namespace).named(name).subresource(subresource);
         let mut call = Call::new(Verb::Create, target);
         call.body = Body::Object(Arc::new(body));
@@ -231,6 +237,9 @@ impl Client {
     }
 
     async fn write_dyn(&self, verb: Verb, target: Target, object: Arc<dyn Object>) -> Result<Arc<dyn Object>, Error> {
+        if api::lean::is(&*object) {
+            return Err(Error::Malformed("a lean form is not written: much of the object would be lost".into()));
+        }
         let mut call = Call::new(verb, target);
         call.body = Body::Object(object);
         match self.call(call).await? {

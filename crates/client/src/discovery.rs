@@ -26,6 +26,8 @@ const RESOURCES_LEN_MAX: usize = 20_000;
 const SAFETY_NET: Duration = Duration::from_secs(30);
 /// Changes that come close together are read once.
 const SETTLE: Duration = Duration::from_millis(20);
+/// Where much is served and it changes without end, reading takes one part in this many of the time.
+const SHARE: u32 = 8;
 /// How often discovery is read anew until it agrees with the definitions.
 const DISAGREED_MAX: u32 = 10;
 
@@ -380,6 +382,7 @@ async fn keep(
     let (mut before, mut disagreed) = (BTreeSet::new(), 0);
     loop {
         let changed = makers.changed.notified();
+        let began = tokio::time::Instant::now();
         let again = match client.discover().await {
             Err(error) => {
                 tracing::warn!(%error, "discovery failed");
@@ -398,12 +401,13 @@ async fn keep(
                 !agreed && disagreed < DISAGREED_MAX
             }
         };
+        let settle = SETTLE.max(began.elapsed() * (SHARE - 1)).min(SAFETY_NET);
         let wait = if again { backoff.next_jittered(&random) } else { SAFETY_NET };
         if !again {
             backoff.reset();
         }
         tokio::select! {
-            () = changed => tokio::time::sleep(SETTLE).await,
+            () = changed => tokio::time::sleep(settle).await,
             () = tokio::time::sleep(wait) => {}
         }
     }

@@ -426,8 +426,8 @@ impl Reflectors {
         let mut kinds = self.kinds.lock();
         let entry = kinds.entry((TypeId::of::<T>(), field_selector)).or_insert_with(|| {
             let selector = (!field_selector.is_empty()).then(|| field_selector.to_owned());
-            let follows = selector.is_none() && (T::LEAN || api::lean::form(T::KIND).is_none());
-            let options = ListOptions { follows, field_selector: selector, ..ListOptions::default() };
+            let options =
+                ListOptions { follows: selector.is_none(), field_selector: selector, ..ListOptions::default() };
             Box::new(Reflector::<T>::start(self.client.clone(), options, self.random.clone(), &self.tasks))
         });
         entry.as_any().downcast_ref::<Reflector<T>>().expect("entries are keyed by their own type").clone()

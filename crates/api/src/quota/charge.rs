@@ -25,6 +25,9 @@ pub struct Charge<'a> {
 /// Why it does not fit, in upstream's words.
 pub fn charge(quotas: &[&ResourceQuota], charge: &Charge<'_>) -> Result<Vec<(usize, Amounts)>, String> {
     let Charge { what, object, old, status, now } = *charge;
+    let (lean, lean_old) = (super::leaned(object), old.and_then(super::leaned));
+    let object = lean.as_ref().map_or(object, |lean| lean as &dyn Object);
+    let old = lean_old.as_ref().map(|lean| lean as &dyn Object).or(old);
     let mut concerned = Vec::new();
     for (at, quota) in quotas.iter().enumerate() {
         let hard = amounts(quota.status.as_ref().and_then(|status| status.hard.as_ref()));

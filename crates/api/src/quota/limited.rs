@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{Charge, What, amounts, in_scope, in_scopes};
 use crate::core::v1::{ResourceQuota, ScopedResourceSelectorRequirement};
+use crate::object::Object;
 
 /// A resource whose consumption is limited by default.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -39,6 +40,12 @@ impl Limited {
 /// [`Uncovered`], in upstream's words.
 pub fn covered(quotas: &[&ResourceQuota], charge: &Charge<'_>, limited: &[Limited]) -> Result<(), Uncovered> {
     let Charge { what, object, old, now, .. } = *charge;
+    if limited.is_empty() {
+        return Ok(());
+    }
+    let (lean, lean_old) = (super::leaned(object), old.and_then(super::leaned));
+    let object = lean.as_ref().map_or(object, |lean| lean as &dyn Object);
+    let old = lean_old.as_ref().map(|lean| lean as &dyn Object).or(old);
     let own: Vec<&Limited> = limited.iter().filter(|one| one.is_of(what)).collect();
     let inside = |one: &&ScopedResourceSelectorRequirement| {
         in_scope(object, &one.scope_name, &one.operator, one.values.as_deref().unwrap_or_default())

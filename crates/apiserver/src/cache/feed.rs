@@ -289,9 +289,13 @@ impl Caches {
             let due = held.next();
             tokio::select! {
                 biased;
-                // First: there are few of them, and batches without end under load.
-                Some(command) = commands.recv() => self.obey(command).await,
                 () = sleep_until(due), if due.is_some() => held.tell(self.clock.monotonic()),
+                // There are few of them, and batches without end under load.
+                Some(command) = commands.recv() => {
+                    // It may take its time.
+                    held.tell_all(self.clock.monotonic());
+                    self.obey(command).await;
+                }
                 batch = watch.next() => match batch {
                     Ok(batch) => {
                         if let Err(status) = self.apply(&batch, held).await {

@@ -122,6 +122,21 @@ mod tests {
         assert!(!listeners[0].has_changed().unwrap(), "all was told");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn when_most_have_gone_the_others_need_not_wait() {
+        let bell = Bell::new();
+        let mut listeners: Vec<_> = (0..300).map(|_| bell.subscribe()).collect();
+        let begun = Instant::now();
+        bell.happened(1, begun);
+        assert_eq!(bell.happened(1, begun + MS), Some(begun + 3 * MS));
+        listeners.truncate(50);
+        listeners[0].mark_unchanged();
+        assert_eq!(bell.happened(1, begun + MS), None);
+        assert_eq!(*listeners[0].borrow_and_update(), 3, "with what was held");
+        bell.due(begun + 3 * MS);
+        assert!(!listeners[0].has_changed().unwrap(), "told once");
+    }
+
     #[test]
     fn nobody_waits_for_long() {
         assert_eq!((span(0), span(200), span(5000)), (Duration::ZERO, 2 * MS, 10 * MS));

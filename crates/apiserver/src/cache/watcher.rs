@@ -90,6 +90,8 @@ pub struct Watcher {
     alarm: Pin<Box<Sleep>>,
     ending: Pin<Box<WaitForCancellationFutureOwned>>,
     lean: bool,
+    /// Its time is up: what there is now is told, and no more.
+    last: bool,
     ended: bool,
 }
 
@@ -144,6 +146,7 @@ impl Watcher {
             alarm: Box::pin(tokio::time::sleep_until(alarm_at)),
             ending: Box::pin(ending.cancelled_owned()),
             lean: options.lean,
+            last: false,
             ended: false,
             caches,
             cache,
@@ -198,6 +201,7 @@ impl Watcher {
                     return Step::End(Some(status));
                 }
                 Ok(Some(events)) => {
+                    self.ended = self.last;
                     let out: Vec<Out> = events.iter().filter_map(|event| self.seen_as(event)).collect();
                     if !out.is_empty() {
                         return Step::Events(out);
@@ -205,7 +209,7 @@ impl Watcher {
                     tokio::task::consume_budget().await;
                     continue;
                 }
-                Ok(None) if closed => {
+                Ok(None) if closed || self.last => {
                     self.ended = true;
                     continue;
                 }
@@ -221,7 +225,7 @@ impl Watcher {
                 () = &mut self.alarm => {
                     let now = self.caches.clock.monotonic();
                     if now >= self.deadline {
-                        self.ended = true;
+                        self.last = true;
                         continue;
                     }
                     self.bookmark_due = self.bookmarks;

@@ -8,7 +8,7 @@ use api::apiextensions::v1::CustomResourceDefinitionNames;
 use resources::{Scope, Subresource};
 use structural::Schema;
 
-use crate::discovery::{Served, subresource_of};
+use crate::discovery::{Digested, Served, subresource_of};
 
 /// What may be done with every custom resource.
 pub(super) const VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
@@ -39,5 +39,6 @@ pub(super) fn describe(
         stored: true,
         built_in: None,
         schema: Some(schema.clone()),
+        digest: Digested::default(),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::apiextensions::v1::CustomResourceDefinition;
+use api::apiextensions::v1::{CustomResourceDefinition, CustomResourceDefinitionStatus};
 use api::{Body, Call, Options, Status, Target, Typed, Verb, WatchEvent};
 use parking_lot::Mutex;
 use resources::Shared;
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::define::{Defined, definition_of};
 use super::names;
-use crate::cache::Caches;
+use crate::cache::{Cache, Caches};
 use crate::catalog::{Catalog, Resource};
 use crate::{Caller, Server};
 
@@ -29,6 +29,8 @@ struct Serving {
 #[derive(Default)]
 pub(crate) struct Customs {
     serving: Mutex<HashMap<String, Serving>>,
+    /// The names that definitions have been given.
+    book: Mutex<names::Book>,
     /// Definitions whose instances are being deleted.
     pub(super) cleaning: Mutex<HashSet<String>>,
 }
@@ -59,6 +61,7 @@ impl Customs {
         let Some(cache) = catalog.of_kind(CustomResourceDefinition::KIND).and_then(|found| found.cache.as_ref()) else {
             return;
         };
+        *self.book.lock() = book_of(cache);
         for entry in cache.state().items.values() {
             let Some(crd) = definition_of(entry).filter(|crd| names::is_true(crd, "Established")) else { continue };
             match Defined::compile(&crd) {
@@ -113,6 +116,32 @@ impl Customs {
     }
 }
 
+/// Who has which names, as a cache of definitions has it.
+fn book_of(cache: &Cache) -> names::Book {
+    #[derive(serde::Deserialize)]
+    struct Definition {
+        spec: Spec,
+        #[serde(default)]
+        status: Option<CustomResourceDefinitionStatus>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Spec {
+        group: String,
+    }
+    let mut book = names::Book::default();
+    for entry in cache.state().items.values() {
+        // The definition whole would be a hundred times as much.
+        if let Ok(Definition { spec, status }) = serde_json::from_slice(entry.stored()) {
+            book.set(&spec.group, entry.name(), status.as_ref().map(names::Given::from).unwrap_or_default());
+        }
+    }
+    book
+}
+
+fn definitions(server: &Server) -> Option<Arc<Cache>> {
+    server.lookup().catalog().of_kind(CustomResourceDefinition::KIND)?.cache.clone()
+}
+
 pub(super) fn target() -> Target {
     Target::kind(CustomResourceDefinition::KIND)
 }
@@ -126,6 +155,10 @@ pub(crate) async fn follow(server: Arc<Server>) {
         match server.watch(&caller, call).await {
             Ok(stream) => {
                 let mut stream = stream.passing();
+                // As it is now or later than the watch begins: what changes from here on is told.
+                if let Some(cache) = definitions(&server) {
+                    *server.customs().book.lock() = book_of(&cache);
+                }
                 while let Some(event) = stream.next().await {
                     if !seen(&server, &caller, event).await {
                         break;
@@ -153,15 +186,16 @@ async fn seen(server: &Arc<Server>, caller: &Arc<Caller>, event: WatchEvent) -> 
         }
     };
     let name = object.name().to_owned();
+    let crd = api::downcast_arc::<CustomResourceDefinition>(object);
     let done = if gone {
         let done = server.customs().unserve(server, &name).await;
         // A name may have become free.
         match done {
-            Ok(()) => others_anew(server, caller, &name).await,
+            Ok(()) => others_anew(server, caller, &name, crd.as_deref()).await,
             Err(error) => Err(error),
         }
     } else {
-        match api::downcast_arc::<CustomResourceDefinition>(object) {
+        match crd {
             Some(crd) => reconcile(server, caller, &crd).await,
             None => Ok(()),
         }
@@ -172,10 +206,23 @@ async fn seen(server: &Arc<Server>, caller: &Arc<Caller>, event: WatchEvent) -> 
     true
 }
 
-async fn others_anew(server: &Arc<Server>, caller: &Arc<Caller>, gone: &str) -> Result<(), Status> {
-    let group = gone.split_once('.').map_or("", |(_, group)| group);
-    for crd in server.lookup().list::<CustomResourceDefinition>(None) {
-        if crd.spec.group == group && !names::is_true(&crd, "NamesAccepted") {
+async fn others_anew(
+    server: &Arc<Server>,
+    caller: &Arc<Caller>,
+    name: &str,
+    gone: Option<&CustomResourceDefinition>,
+) -> Result<(), Status> {
+    let Some((crd, cache)) = gone.zip(definitions(server)) else { return Ok(()) };
+    let group = &crd.spec.group;
+    let waiting = {
+        let mut book = server.customs().book.lock();
+        book.remove(group, name);
+        book.waiting(group)
+    };
+    for name in waiting {
+        // What is not there any more is told later.
+        let crd = cache.get(&cache.key("", &name)).and_then(|entry| definition_of(&entry));
+        if let Some(crd) = crd {
             reconcile(server, caller, &crd).await?;
         }
     }
@@ -185,6 +232,9 @@ async fn others_anew(server: &Arc<Server>, caller: &Arc<Caller>, gone: &str) -> 
 /// Brings one definition's names, status and service up to date.
 async fn reconcile(server: &Arc<Server>, caller: &Arc<Caller>, crd: &CustomResourceDefinition) -> Result<(), Status> {
     let name = crd.metadata.name.as_deref().unwrap_or_default();
+    let group = &crd.spec.group;
+    let given = crd.status.as_ref().map(names::Given::from).unwrap_or_default();
+    server.customs().book.lock().set(group, name, given);
     if crd.metadata.deletion_timestamp.is_some() {
         if names::is_true(crd, "Established") {
             server.customs().serve(server, name, crd).await?;
@@ -192,13 +242,9 @@ async fn reconcile(server: &Arc<Server>, caller: &Arc<Caller>, crd: &CustomResou
         super::terminate::begin(server, name);
         return Ok(());
     }
-    let all = server.lookup().list::<CustomResourceDefinition>(None);
-    let others = all
-        .iter()
-        .map(|other| &**other)
-        .filter(|other| other.spec.group == crd.spec.group && other.metadata.name.as_deref() != Some(name));
-    let status = names::plan(crd, others, server.now());
+    let status = names::plan(crd, server.customs().book.lock().others(group, name), server.now());
     let changed = crd.status.as_ref() != Some(&status);
+    let given = names::Given::from(&status);
     let mut next = crd.clone();
     next.status = Some(status);
     // Served before it says so: who reads the condition may go on at once.
@@ -213,7 +259,10 @@ async fn reconcile(server: &Arc<Server>, caller: &Arc<Caller>, crd: &CustomResou
     to.subresource = Some("status".into());
     let call = Call { verb: Verb::Update, target: to, options: Options::default(), body: Body::Object(Arc::new(next)) };
     match server.call(caller, call).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            server.customs().book.lock().set(group, name, given);
+            Ok(())
+        }
         // Another version is on its way, or it is gone: the event comes.
         Err(status) if matches!(status.code(), 404 | 409) => Ok(()),
         Err(status) => Err(status),

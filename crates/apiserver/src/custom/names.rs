@@ -2,7 +2,7 @@
 //!
 //! Upstream: apiextensions-apiserver/pkg/controller/status.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use api::Timestamp;
 use api::apiextensions::v1::{
@@ -50,6 +50,60 @@ pub(super) fn set(
     }
 }
 
+/// The names that a definition has been given; they are empty while it has none.
+#[derive(Default, Clone)]
+pub(super) struct Given {
+    pub names: CustomResourceDefinitionNames,
+    /// Whether those are all that it asks for.
+    pub accepted: bool,
+}
+
+impl From<&CustomResourceDefinitionStatus> for Given {
+    fn from(status: &CustomResourceDefinitionStatus) -> Self {
+        let accepted =
+            status.conditions.iter().flatten().any(|one| one.type_ == "NamesAccepted" && one.status == "True");
+        Self { names: status.accepted_names.clone().unwrap_or_default(), accepted }
+    }
+}
+
+/// The names that are given, group by group and definition by definition: definitions are many and large, and all of
+/// them are asked for whenever one comes or changes.
+#[derive(Default)]
+pub(super) struct Book(HashMap<String, BTreeMap<String, Given>>);
+
+impl Book {
+    pub fn set(&mut self, group: &str, definition: &str, given: Given) {
+        match self.0.get_mut(group) {
+            Some(all) => drop(all.insert(definition.to_owned(), given)),
+            None => drop(self.0.insert(group.to_owned(), BTreeMap::from([(definition.to_owned(), given)]))),
+        }
+    }
+
+    pub fn remove(&mut self, group: &str, definition: &str) {
+        let Some(all) = self.0.get_mut(group) else { return };
+        all.remove(definition);
+        if all.is_empty() {
+            self.0.remove(group);
+        }
+    }
+
+    /// What the others of its group have.
+    pub fn others<'a>(
+        &'a self,
+        group: &str,
+        definition: &'a str,
+    ) -> impl Iterator<Item = &'a CustomResourceDefinitionNames> {
+        let all = self.0.get(group).into_iter().flatten().filter(move |(own, _)| *own != definition);
+        all.map(|(_, given)| &given.names)
+    }
+
+    /// The definitions of a group that wait for a name.
+    pub fn waiting(&self, group: &str) -> Vec<String> {
+        let all = self.0.get(group).into_iter().flatten();
+        all.filter(|(_, given)| !given.accepted).map(|(own, _)| own.clone()).collect()
+    }
+}
+
 /// The names that others of the group have.
 #[derive(Default)]
 struct Taken<'a> {
@@ -58,9 +112,9 @@ struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    fn by(others: impl Iterator<Item = &'a CustomResourceDefinition>) -> Self {
+    fn by(others: impl Iterator<Item = &'a CustomResourceDefinitionNames>) -> Self {
         let mut taken = Self::default();
-        for names in others.filter_map(|crd| crd.status.as_ref()?.accepted_names.as_ref()) {
+        for names in others {
             taken.resources.insert(&names.plural);
             taken.resources.extend(names.singular.as_deref());
             taken.resources.extend(names.short_names.iter().flatten().map(String::as_str));
@@ -75,10 +129,10 @@ fn conflict(wanted: &str, own: &str, taken: &BTreeSet<&str>) -> Option<String> {
     (wanted != own && !wanted.is_empty() && taken.contains(wanted)).then(|| format!("{wanted:?} is already in use"))
 }
 
-/// The status that the definition is to have; `others`: the other definitions of its group.
+/// The status that the definition is to have; `others`: the names of the other definitions of its group.
 pub(super) fn plan<'a>(
     crd: &CustomResourceDefinition,
-    others: impl Iterator<Item = &'a CustomResourceDefinition>,
+    others: impl Iterator<Item = &'a CustomResourceDefinitionNames>,
     now: Timestamp,
 ) -> CustomResourceDefinitionStatus {
     let taken = Taken::by(others);
@@ -164,6 +218,10 @@ mod tests {
         .unwrap()
     }
 
+    fn names_of(crd: &CustomResourceDefinition) -> impl Iterator<Item = &CustomResourceDefinitionNames> {
+        crd.status.as_ref().and_then(|status| status.accepted_names.as_ref()).into_iter()
+    }
+
     fn condition(status: &CustomResourceDefinitionStatus, type_: &str) -> String {
         let found = status.conditions.iter().flatten().find(|condition| condition.type_ == type_).unwrap();
         format!("{} {}: {}", found.status, found.reason.as_deref().unwrap(), found.message.as_deref().unwrap())
@@ -183,11 +241,32 @@ mod tests {
         assert_eq!(status.stored_versions, Some(vec!["v1".to_owned()]));
         assert_eq!(plan(&first, std::iter::empty(), now), status, "nothing more to do");
         let second = crd("cows", &["c"], "Cow");
-        let status = plan(&second, [&first].into_iter(), now);
+        let status = plan(&second, names_of(&first), now);
         assert_eq!(condition(&status, "NamesAccepted"), "False ShortNamesConflict: \"c\" is already in use");
         assert_eq!(condition(&status, "Established"), "False NotAccepted: not all names are accepted");
-        let status = plan(&crd("kittens", &[], "Cat"), [&first].into_iter(), now);
+        let status = plan(&crd("kittens", &[], "Cat"), names_of(&first), now);
         assert_eq!(condition(&status, "NamesAccepted"), "False ListKindConflict: \"CatList\" is already in use");
+    }
+
+    #[test]
+    fn a_book_knows_who_has_which_names_and_who_waits() {
+        let given = |plural: &str| Given {
+            names: CustomResourceDefinitionNames { plural: plural.to_owned(), ..Default::default() },
+            accepted: !plural.is_empty(),
+        };
+        let mut book = Book::default();
+        book.set("a.io", "cats.a.io", given("cats"));
+        book.set("a.io", "cows.a.io", given(""));
+        book.set("b.io", "cats.b.io", given("cats"));
+        let plurals = |book: &Book, group: &str, but: &str| {
+            book.others(group, but).map(|names| names.plural.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(plurals(&book, "a.io", "cows.a.io"), ["cats"]);
+        assert_eq!(plurals(&book, "a.io", "cats.a.io"), [""]);
+        assert_eq!((book.waiting("a.io"), book.waiting("b.io")), (vec!["cows.a.io".to_owned()], Vec::new()));
+        book.set("a.io", "cows.a.io", given("cows"));
+        book.remove("b.io", "cats.b.io");
+        assert!(book.waiting("a.io").is_empty() && plurals(&book, "b.io", "").is_empty());
     }
 
     #[test]
@@ -196,9 +275,9 @@ mod tests {
         let mut first = crd("cats", &["c"], "Cat");
         first.status = Some(plan(&first, std::iter::empty(), now));
         let mut second = crd("cows", &[], "Cow");
-        second.status = Some(plan(&second, [&first].into_iter(), now));
+        second.status = Some(plan(&second, names_of(&first), now));
         second.spec.names.short_names = Some(vec!["c".to_owned()]);
-        let status = plan(&second, [&first].into_iter(), now);
+        let status = plan(&second, names_of(&first), now);
         assert_eq!(condition(&status, "NamesAccepted"), "False ShortNamesConflict: \"c\" is already in use");
         assert!(condition(&status, "Established").starts_with("True"));
         assert_eq!(status.accepted_names.unwrap().short_names.unwrap_or_default(), Vec::<String>::new());

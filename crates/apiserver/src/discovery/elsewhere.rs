@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::aggregation::priority::Priority;
 use crate::openapi::foreign::Foreign;
@@ -69,18 +68,6 @@ pub struct Subresource {
     accepted_types: Vec<Kind>,
     #[serde(default)]
     verbs: Vec<String>,
-}
-
-impl Elsewhere {
-    /// As a version of the aggregated form.
-    pub fn aggregate(&self) -> Value {
-        match &self.resources {
-            Some(resources) => {
-                serde_json::json!({"version": self.version, "resources": resources, "freshness": "Current"})
-            }
-            None => serde_json::json!({"version": self.version, "freshness": "Stale"}),
-        }
-    }
 }
 
 /// The resources of a version out of an `APIGroupDiscoveryList`; none if the version is not in there.

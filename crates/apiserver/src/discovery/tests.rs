@@ -1,6 +1,7 @@
 //! Tests of `discovery`.
 
 use super::*;
+use crate::aggregation::priority::Priority;
 
 fn get(path: &str, accept: &str) -> Option<Result<Document, Status>> {
     let headers = Headers { accept: accept.to_owned(), host: "10.0.0.1:6443".to_owned(), ..Headers::default() };
@@ -74,7 +75,7 @@ fn the_aggregated_form() {
 #[test]
 fn versions_are_ranked() {
     let mut versions = ["v1beta1", "v2", "v1alpha1", "v1", "v10", "v1beta2"];
-    versions.sort_by_key(|version| std::cmp::Reverse(version_rank(version)));
+    versions.sort_by_key(|version| std::cmp::Reverse(group::version_rank(version)));
     assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1"]);
 }
 

@@ -300,42 +300,66 @@ impl Metrics {
 
     /// Prometheus text.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        // Writing into a string does not fail.
+        let mut text = Prometheus::default();
+        // Writing into memory does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
-        as_prometheus(&text)
+        text.out
     }
 }
 
 /// From OpenMetrics to the older format, in which a counter is called as its samples are, and nothing marks the end.
-fn as_prometheus(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut help: Option<&str> = None;
-    let mut line_of = |line: &str| {
-        out.push_str(line);
-        out.push('\n');
-    };
-    for line in text.lines() {
-        if line == "# EOF" {
-            continue;
-        }
-        if line.starts_with("# HELP ") {
-            help = Some(line);
-            continue;
-        }
-        let counter = line.strip_prefix("# TYPE ").and_then(|rest| rest.strip_suffix(" counter"));
-        match (help.take(), counter) {
-            (Some(help), Some(name)) => {
-                line_of(&help.replacen(&format!(" {name} "), &format!(" {name}_total "), 1));
-                line_of(&format!("# TYPE {name}_total counter"));
-            }
-            (help, _) => {
-                help.into_iter().for_each(&mut line_of);
-                line_of(line);
-            }
-        }
+/// Line by line as it is written: with thousands of resources it is tens of megabytes.
+#[derive(Default)]
+struct Prometheus {
+    out: String,
+    /// The line that is not over.
+    line: String,
+    help: Option<String>,
+}
+
+impl Prometheus {
+    fn put(&mut self, line: &str) {
+        self.out.push_str(line);
+        self.out.push('\n');
     }
-    out
+
+    fn take_line(&mut self) {
+        let mut line = std::mem::take(&mut self.line);
+        if line.starts_with("# HELP ") {
+            self.help = Some(line);
+            return;
+        }
+        if line != "# EOF" {
+            let counter = line.strip_prefix("# TYPE ").and_then(|rest| rest.strip_suffix(" counter"));
+            match (self.help.take(), counter) {
+                (Some(help), Some(name)) => {
+                    self.put(&help.replacen(&format!(" {name} "), &format!(" {name}_total "), 1));
+                    self.put(&format!("# TYPE {name}_total counter"));
+                }
+                (help, _) => {
+                    help.iter().for_each(|help| self.put(help));
+                    self.put(&line);
+                }
+            }
+        }
+        line.clear();
+        self.line = line;
+    }
+}
+
+impl std::fmt::Write for Prometheus {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        for part in text.split_inclusive('\n') {
+            match part.strip_suffix('\n') {
+                Some(end) => {
+                    self.line.push_str(end);
+                    self.take_line();
+                }
+                None => self.line.push_str(part),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A watch or stream under way.
@@ -349,6 +373,8 @@ impl Drop for Long {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
 
     #[test]
@@ -357,7 +383,12 @@ mod tests {
                     # TYPE a_b gauge\na_b 1\n# EOF\n";
         let expected = "# HELP a_b_total Some.\n# TYPE a_b_total counter\na_b_total{x=\"1\"} 2\n# HELP a_b Now.\n\
                         # TYPE a_b gauge\na_b 1\n";
-        assert_eq!(as_prometheus(text), expected);
+        let mut whole = Prometheus::default();
+        whole.write_str(text).unwrap();
+        assert_eq!(whole.out, expected);
+        let mut pieces = Prometheus::default();
+        text.chars().for_each(|one| pieces.write_char(one).unwrap());
+        assert_eq!(pieces.out, expected);
     }
 
     #[tokio::test(start_paused = true)]

@@ -63,8 +63,11 @@ impl Context<'_> {
     }
 
     fn check_uid(&self, object: &dyn Object, old: &Arc<Entry>) -> Result<(), Status> {
-        let current = old.object()?;
-        if !object.uid().is_empty() && object.uid() != current.uid() {
+        if object.uid().is_empty() {
+            return Ok(());
+        }
+        let current = old.metadata_only(old.kind())?;
+        if object.uid() != current.uid() {
             return Err(self.uid_conflict(object.uid(), current.uid()));
         }
         Ok(())
